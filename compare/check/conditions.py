@@ -1,0 +1,101 @@
+"""Where a derivation is tried: sizes, scales, zeros and ties, layouts. One list, from the plainest to the oddest."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compare.check.inputs import PLAIN, Spec, Values, dimension_names, draw, size_of
+
+Inputs = Mapping[str, Any] | Callable[[int], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One set of inputs, by how it is made."""
+
+    name: str
+    seed: int = 0
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    values: Values = PLAIN
+    strided: bool = False  # the same values in memory that is not contiguous
+    dtype: torch.dtype = torch.float64
+
+    @property
+    def keeps_values(self) -> bool:
+        """Whether only the layout differs: what fails here alone fails for the layout."""
+        return self.strided
+
+
+def conditions(inputs: Inputs, seed: int = 0) -> Iterator[Condition]:
+    """Every condition for these inputs. Specifications can be drawn anew; tensors only be laid out anew."""
+    if callable(inputs):
+        for k in range(4):
+            yield Condition(f"seed {seed + k}", seed + k)
+        yield Condition("strided inputs", seed, strided=True)
+        return
+    if not has_specs(inputs):
+        yield Condition("as given", seed)
+        yield Condition("strided inputs", seed, strided=True)
+        return
+    names = dimension_names(inputs)
+    plain = distinct_sizes(names, seed)
+    large = distinct_sizes(names, seed + 1, least=4)
+    yield Condition("plain", seed, plain)
+    yield Condition("larger", seed + 1, large)
+    for name in names:
+        yield Condition(f"{name} = 1", seed + 2, plain | {name: 1})
+    yield Condition("values x 0.001", seed + 3, plain, Values(scale=1e-3))
+    yield Condition("values x 5", seed + 4, plain, Values(scale=5.0))
+    yield Condition("values x 30, saturated", seed + 5, plain, Values(scale=30.0))
+    yield Condition("zeros and ties", seed + 6, large, Values(ties=True))
+    yield Condition("repeated rows", seed + 7, large, Values(repeat_rows=True))
+    yield Condition("strided inputs", seed, plain, strided=True)
+    for k in range(8, 11):
+        yield Condition(f"seed {seed + k}", seed + k, distinct_sizes(names, seed + k, least=3))
+
+
+def has_specs(inputs: Mapping[str, Any]) -> bool:
+    """Whether any input can be drawn anew."""
+    return any(isinstance(value, Spec) for value in inputs.values())
+
+
+def distinct_sizes(names: list[str], seed: int, least: int = 2) -> dict[str, int]:
+    """A size for each dimension, all different, so that no square matrix hides a transpose."""
+    sizes = list(range(least, least + len(names) + 2))
+    random.Random(seed).shuffle(sizes)
+    return dict(zip(names, sizes, strict=False))
+
+
+def realise(inputs: Inputs, condition: Condition) -> dict[str, Any]:
+    """The tensors of a condition, floating ones in its dtype."""
+    if callable(inputs):
+        drawn = dict(inputs(condition.seed))
+    else:
+        drawn = draw(inputs, condition.sizes, condition.seed, condition.values, dtype=condition.dtype)
+    made = {name: _cast(value, condition.dtype) for name, value in drawn.items()}
+    return {name: _strided(value) for name, value in made.items()} if condition.strided else made
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _strided(value: Any) -> Any:
+    if not isinstance(value, Tensor) or value.ndim < 2:
+        return value
+    return value.transpose(0, -1).contiguous().transpose(0, -1)
+
+
+def describe(inputs: Inputs, condition: Condition) -> str:
+    """The condition in a few words, with its sizes."""
+    sizes = ", ".join(f"{name}={size}" for name, size in condition.sizes.items())
+    return f"{condition.name} ({sizes})" if sizes and "=" not in condition.name else condition.name
+
+
+__all__ = ["Condition", "Inputs", "conditions", "describe", "distinct_sizes", "has_specs", "realise", "size_of"]

@@ -1,0 +1,168 @@
+"""One derivation at one set of inputs: what the user says, what autograd says, and what rounding explains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compare.check.backward import Backward, Given, call
+from compare.check.constants import THRESHOLD
+from compare.check.hooks import Forward, trace
+from compare.check.noise import Jitter, measure
+from compare.check.suspicion import coherence, hull, scales
+
+CALLS = 2  # calls of the backward on the same values
+
+
+@dataclass
+class Comparison:
+    """One quantity: its gradient as given, as it should be given the deltas upstream, and end to end."""
+
+    given: tuple[Tensor, ...]  # of every call of the backward: a state that it keeps shows in the second
+    local: Tensor  # autograd's, given the user's deltas upstream
+    chained: Tensor  # autograd's, end to end
+    local_floor: Tensor  # what rounding explains of the difference to `local`
+    chained_floor: Tensor
+    dtype: torch.dtype  # that the backward returned it in
+    scale: float = 1.0  # a constant that the derivation carries here and undoes later
+    coherence: float = 1.0  # of the error to `local` under small changes of the inputs: 1 a formula, 0 rounding
+    hull: tuple[Tensor, Tensor] | None = None  # least and largest local gradient next to these inputs
+
+
+@dataclass
+class Evaluation:
+    """Everything that one run of a derivation tells. Tensors and words only: it can cross a process."""
+
+    order: list[str]  # quantities on the path to J, nearest to J first
+    inputs: frozenset[str] = frozenset()  # those of them that are inputs: their gradients are final
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    invalid: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    failed: str = ""  # why the reference gives nothing to compare with here
+
+
+def evaluate(forward: Forward, backward: Backward, inputs: Mapping[str, Any], *, seed: int = 0) -> Evaluation:
+    """Run forward, backward and autograd at these inputs, and measure the floor of every difference.
+
+    Raises ValueError for a forward that cannot be differentiated or gives another J in a second call.
+    """
+    graph = trace(forward, inputs)
+    quantities = graph.quantities
+    calls = [call(backward, graph.values(), quantities) for _ in range(CALLS)]
+    chained = graph.gradients({})
+    result = Evaluation(
+        order=list(chained),
+        inputs=frozenset(graph.inputs) & frozenset(quantities),
+        notes=[note for note in calls[0].notes]
+        + [
+            f"{n!r} is changed in place after it was computed: the name stands for its last value"
+            for n in graph.changed
+        ],
+        failed="" if torch.isfinite(graph.J) else f"J is {graph.J.item()}",
+    )
+    _drop_incomparable(result, calls, chained)
+    names = [name for name in chained if all(name in each.gradients for each in calls)]
+    first = {name: calls[0].gradients[name] for name in names}
+    usable = {n: g for n, g in first.items() if bool(torch.isfinite(g).all())}
+    scale = scales(first, chained, graph.gradients(usable), result.inputs)
+
+    def expected(jitter: Jitter) -> dict[str, Tensor]:
+        """Autograd's gradients at moved inputs, and the differences to the user's answer to the same values."""
+        moved = trace(forward, inputs, jitter)
+        handed = {n: usable[n] / scale.get(n, 1.0) for n in usable}
+        tagged = {"J": moved.J.detach()}
+        tagged |= {f"local {n}": g * scale.get(n, 1.0) for n, g in moved.gradients(handed).items()}
+        ends = moved.gradients({})
+        tagged |= {f"chained {n}": g for n, g in ends.items()}
+        own = call(backward, moved.values(), moved.quantities).gradients
+        if all(name in own for name in names):
+            local = moved.gradients({n: own[n] / scale.get(n, 1.0) for n in usable})
+            tagged |= {f"local error {n}": own[n] - local[n] * scale.get(n, 1.0) for n in names}
+            tagged |= {f"chained error {n}": own[n] - ends[n] for n in names}
+        return tagged
+
+    measured = measure(expected, seed=seed)
+    J = measured.values["J"]
+    if not (J == graph.J or (J.isnan() and graph.J.isnan())):
+        raise ValueError("forward gives another J when it is called again with the same inputs; make it deterministic")
+    for name in names:
+        result.comparisons[name] = _compared(name, calls, measured.values, measured.floors, scale)
+    _look_closer(result, expected, seed)
+    return result
+
+
+def _compared(
+    name: str,
+    calls: list[Given],
+    values: Mapping[str, Tensor],
+    floors: Mapping[str, Tensor],
+    scale: Mapping[str, float],
+) -> Comparison:
+    given = tuple(each.gradients[name] for each in calls)
+
+    def floor(kind: str) -> Tensor:
+        alone = floors[f"{kind} {name}"]
+        drift = max(((other - given[0]).abs().amax() for other in given[1:] if other.numel()), default=torch.zeros(()))
+        keeps_state = bool(drift > THRESHOLD * alone.max()) if alone.numel() else False
+        return alone if keeps_state else torch.maximum(alone, floors.get(f"{kind} error {name}", alone))
+
+    return Comparison(
+        given,
+        values[f"local {name}"],
+        values[f"chained {name}"],
+        floor("local"),
+        floor("chained"),
+        calls[0].dtypes[name],
+        scale.get(name, 1.0),
+    )
+
+
+def _drop_incomparable(result: Evaluation, calls: list[Given], chained: Mapping[str, Tensor]) -> None:
+    for each in calls:
+        result.invalid |= {name: reason for name, reason in each.invalid.items() if name not in result.invalid}
+        for name, gradient in list(each.gradients.items()):
+            if name not in chained:
+                del each.gradients[name]
+                if bool((gradient != 0).any()):
+                    result.invalid[name] = "is not on the path to J (nor is a view of it that J uses): dJ/d of it is 0"
+                continue
+            bad = ~torch.isfinite(gradient) & torch.isfinite(chained[name])
+            if bool(bad.any()):
+                where = tuple(bad.nonzero()[0].tolist())
+                result.invalid[name] = f"is {gradient[where].item()} at {list(where)}, where autograd's is finite"
+
+
+def _look_closer(
+    result: Evaluation,
+    expected: Callable[[Jitter], dict[str, Tensor]],
+    seed: int,
+) -> None:
+    """For each error that rounding does not explain: is it coherent, and do the inputs sit at a kink?"""
+    suspects = {
+        name: c
+        for name, c in result.comparisons.items()
+        if any(bool(((g - c.local).abs() > THRESHOLD * c.local_floor).any()) for g in c.given)
+    }
+    if not suspects:
+        return
+    errors = {name: c.given[0] - c.local for name, c in suspects.items()}
+    sizes = {name: relative_size(errors[name], c.local) for name, c in suspects.items()}
+    for name, value in coherence(expected, errors, sizes, seed).items():
+        suspects[name].coherence = value
+    for name, bounds in hull(expected, list(suspects), seed).items():
+        suspects[name].hull = bounds
+
+
+def relative_size(error: Tensor, value: Tensor) -> float:
+    """RMS of an error relative to the RMS of the value; infinite where the value is zero."""
+    if not error.numel():
+        return 0.0
+    largest = float(value.abs().max())
+    if largest == 0 or not math.isfinite(largest):
+        return math.inf
+    return float((error / largest).square().mean().sqrt() / (value / largest).square().mean().sqrt())

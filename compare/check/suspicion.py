@@ -1,0 +1,114 @@
+"""A closer look at an error that rounding does not explain, by runs at slightly moved inputs.
+
+Three questions: is it a constant factor that is undone later; does the error move like rounding or stand like a
+formula; do the inputs sit at a kink, where the answer is one of several valid ones?
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from compare.check.noise import Jitter, Run
+
+ALIKE = 1e-7  # two gradients agree, for the purpose of telling factors apart, within this share of their norm
+NUDGES = 8  # runs next to the inputs; a kink that all of them miss on one side is rare (1 in 128)
+NUDGE = 1e-9  # their distance, relative: far below any smooth change that matters, far above rounding
+JUMP = 1e-4  # a gradient that still changes by this share of its RMS over such a distance jumps
+ROUNDINGS = 6  # runs that tell a systematic error (which stays) from rounding (which does not)
+
+
+def scales(
+    given: Mapping[str, Tensor],
+    chained: Mapping[str, Tensor],
+    local: Mapping[str, Tensor],
+    inputs: Iterable[str],
+) -> dict[str, float]:
+    """Constant factors that a derivation carries in its deltas and undoes in its parameters' gradients.
+
+    With dZ = A - Y and 1/m in dW, every delta is m times dJ/dz and every dW is right. A factor counts only if some
+    input's gradient is right end to end although it is not what the deltas that it was handed call for.
+    """
+    inputs = frozenset(inputs)
+    undone = any(
+        n in inputs and _alike(given[n], chained[n]) and not _alike(given[n], local[n]) for n in given if n in local
+    )
+    if not undone:
+        return {}
+    factors: dict[str, float] = {}
+    for name, gradient in given.items():
+        end = chained[name]
+        square = float((end * end).sum())
+        if name in inputs or square == 0 or not math.isfinite(square) or end.numel() < 2:
+            continue
+        factor = float((gradient * end).sum()) / square
+        if factor != 0 and math.isfinite(factor) and not _alike(gradient, end) and _alike(gradient, factor * end):
+            factors[name] = factor
+    return factors
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).norm() <= ALIKE * b.norm())
+
+
+def coherence(
+    run: Callable[[Jitter], Run], errors: Mapping[str, Tensor], sizes: Mapping[str, float], seed: int
+) -> dict[str, float]:
+    """How much of each error stays when inputs move by a little more than its relative size.
+
+    1 for a wrong formula, about 1/`ROUNDINGS` for rounding, whatever the precision in which it happened.
+    """
+    small = {name: size for name, size in sizes.items() if size < 1e-2}
+    if not small:
+        return {}
+    step = min(1e-2, 4 * max(small.values()))
+    runs = [run(_moved(step, seed + k)) for k in range(1, ROUNDINGS + 1)]
+    kept = {}
+    for name in small:
+        rows = [r[f"local error {name}"] for r in runs if f"local error {name}" in r]
+        if len(rows) == ROUNDINGS:
+            errors_seen = torch.stack([errors[name], *rows])
+            power = float(errors_seen.square().sum()) / len(errors_seen)
+            kept[name] = float(errors_seen.mean(0).square().sum()) / power if power > 0 else 1.0
+    return kept
+
+
+def hull(run: Callable[[Jitter], Run], names: list[str], seed: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Least and largest local gradient over runs a hair away from the inputs."""
+    runs = [run(_nudged(seed + k)) for k in range(1, NUDGES + 1)]
+    bounds = {}
+    for name in names:
+        seen = [r[f"local {name}"] for r in runs if f"local {name}" in r]
+        if seen:
+            stacked = torch.stack(seen)
+            bounds[name] = (stacked.amin(0), stacked.amax(0))
+    return bounds
+
+
+def _moved(step: float, seed: int) -> Jitter:
+    generator = torch.Generator().manual_seed(seed)
+
+    def move(value: object) -> object:
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        unit = torch.rand(value.shape, generator=generator, dtype=torch.float64).to(value)
+        return torch.where(value == value.round(), value, value * (1 + step * (2 * unit - 1)))
+
+    return move
+
+
+def _nudged(seed: int) -> Jitter:
+    generator = torch.Generator().manual_seed(seed)
+
+    def move(value: object) -> object:
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.numel() == 0:
+            return value
+        if bool(((value == 0) | (value == 1)).all()) and bool((value == 1).any()):
+            return value  # a mask or one-hot rows: what they select is no kink
+        size = NUDGE * max(float(value.abs().max()), torch.finfo(value.dtype).tiny / NUDGE)
+        return value + size * torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
+
+    return move

@@ -1,0 +1,206 @@
+"""The process that children are forked from, and the supervisor that stands above each child.
+
+    parent (the harness) - fork server - supervisor - child - whatever the user's code starts
+
+The fork server has imported torch and the service and nothing of any user's, so that a child starts in milliseconds.
+The supervisor is a "child subreaper" (Linux): a process that leaves its group or session, or whose parent ends, becomes
+the supervisor's own child, so none can leave the tree. Once the parent closes its status socket, or dies, the supervisor
+kills its descendants until it has none, and only then ends. Should the user's code kill its supervisor, the descendants
+fall to the fork server, which kills them. Elsewhere than on Linux there is no subreaper: a process that detaches itself
+is then killed only if the parent has seen it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import importlib
+import json
+import os
+import random
+import resource
+import select
+import signal
+import socket
+import sys
+import tempfile
+import time
+from typing import Any, NoReturn
+
+import numpy as np
+import psutil
+import torch
+
+from compare.child import serve
+
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+CHANNEL = 3  # the child's file descriptor for messages
+GRACE = 2.0  # seconds that supervisors have to end once the parent has gone
+
+
+def main(control_fd: int) -> None:
+    """Runs the fork server: each line of JSON with three file descriptors that comes over the control socket is one
+    child to start, and is answered by its supervisor's process id; a line `"sweep"` kills what fell to this process.
+    """
+    become_subreaper()
+    control = socket.socket(fileno=control_fd)
+    wake = wake_on_child()
+    supervisors: set[int] = set()
+    null = os.open(os.devnull, os.O_RDWR)
+    control.sendall(b'"ready"\n')
+    os.dup2(null, 2)  # until here, what goes wrong is for the parent to read
+    os.close(null)
+    while True:
+        ready, _, _ = select.select([control, wake], [], [])
+        if wake in ready:
+            os.read(wake, 4096)
+            if reap(supervisors):
+                kill_all(keep=supervisors)
+        if control in ready:
+            line, fds = receive_order(control)
+            if not line:
+                break
+            order = json.loads(line)
+            if order == "sweep":
+                kill_all(keep=supervisors)
+                control.sendall(b'"done"\n')
+                continue
+            with contextlib.suppress(ImportError):  # the child imports it again and reports what is wrong
+                importlib.import_module(order["service"].partition(":")[0])
+            pid = os.fork()
+            if pid == 0:
+                supervise(order, *fds)
+            supervisors.add(pid)
+            for fd in fds:
+                os.close(fd)
+            control.sendall(f"{pid}\n".encode())
+    deadline = time.monotonic() + GRACE
+    while supervisors and time.monotonic() < deadline:  # each sees for itself that the parent has gone
+        reap(supervisors)
+        time.sleep(0.01)
+    kill_all(keep=supervisors)
+
+
+def receive_order(control: socket.socket) -> tuple[bytes, list[int]]:
+    """One line from the parent and the file descriptors sent with it; an empty line where the parent has gone."""
+    line, fds, _, _ = socket.recv_fds(control, 65536, 3)
+    while line and not line.endswith(b"\n"):
+        piece = control.recv(65536)
+        if not piece:
+            return b"", fds
+        line += piece
+    return line, fds
+
+
+def become_subreaper() -> None:
+    """Makes every orphan below this process its child."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def wake_on_child() -> int:
+    """A file descriptor that becomes readable when a child of this process changes its state."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return read
+
+
+def reap(supervisors: set[int]) -> bool:
+    """Collects children that have ended, and says whether a supervisor among them was killed."""
+    killed = False
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            killed |= ended[0] in supervisors and os.WIFSIGNALED(ended[1])
+            supervisors.discard(ended[0])
+    return killed
+
+
+def kill_all(keep: set[int] = frozenset()) -> None:  # type: ignore[assignment]
+    """Kills every descendant of this process, except children in `keep` and what is below them, until none is left."""
+    me = psutil.Process()
+    while True:
+        doomed = [child for child in me.children() if child.pid not in keep]
+        if not doomed:
+            return
+        for child in doomed:
+            for process in [child, *descendants(child)]:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+        for child in doomed:
+            with contextlib.suppress(psutil.Error):
+                child.wait(0.05)
+
+
+def descendants(process: psutil.Process) -> list[psutil.Process]:
+    """Every process below `process`; none where it has ended."""
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def supervise(order: dict[str, Any], channel: int, output: int, status_fd: int) -> NoReturn:
+    """Starts the child, tells the parent of its start and its end, and kills all that is left once the parent goes."""
+    try:
+        os.setsid()
+        become_subreaper()
+        child = os.fork()
+        if child == 0:
+            run_child(order, channel, output)
+        null = os.open(os.devnull, os.O_RDWR)
+        status = os.dup(status_fd)
+        for fd in range(3):
+            os.dup2(null, fd)
+        keep = os.dup2(status, CHANNEL) if status != CHANNEL else status
+        os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(number, signal.SIG_IGN)
+        wake = wake_on_child()
+        os.write(keep, f"started {child}\n".encode())
+        while True:
+            ready, _, _ = select.select([keep, wake], [], [])
+            if keep in ready:  # the parent sends nothing: it has closed its end, or died
+                break
+            os.read(wake, 4096)
+            with contextlib.suppress(ChildProcessError):
+                while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                    if ended[0] == child:
+                        os.write(keep, f"ended {os.waitstatus_to_exitcode(ended[1])}\n".encode())
+        kill_all()
+    finally:
+        os._exit(0)
+
+
+def run_child(order: dict[str, Any], channel: int, output: int) -> NoReturn:
+    """Turns this process into the child: its descriptors, limits and surroundings, then the loop of requests."""
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        if channel != CHANNEL:
+            os.dup2(channel, CHANNEL)
+        os.set_inheritable(CHANNEL, False)
+        os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+                file.write("1000")  # if the machine runs out of memory, this is the process to lose
+        os.environ["TMPDIR"] = tempfile.tempdir = order["tmp"]
+        os.environ["OMP_NUM_THREADS"] = str(order["threads"])
+        os.chdir(order["cwd"])
+        torch.set_num_threads(order["threads"])
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+        faulthandler.enable(2, all_threads=False)
+        serve(socket.socket(fileno=CHANNEL), order["service"], order["token"])
+    finally:
+        os._exit(0)

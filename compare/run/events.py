@@ -1,0 +1,66 @@
+"""TensorBoard's event files, written one whole record at a time in the thread that calls.
+
+`torch.utils.tensorboard.SummaryWriter` writes the same records in a thread of its own, where a full disk prints a
+traceback and is raised again at an unrelated call later. Here it is an `OSError` at once, from the call that failed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compare.run.jsonl import GrowingFile
+
+
+class EventFile:
+    """One new event file in `folder`; a folder must have one writer at a time, or TensorBoard loses events.
+
+    Events at `first_step` and after it that earlier files of this folder hold are superseded. The first file of a
+    folder says so too (with 0): otherwise TensorBoard's slower reader (`--load_fast=false`) would show the old points
+    of a continued run next to the new ones.
+    """
+
+    def __init__(self, folder: Path, first_step: int = 0) -> None:
+        # imported here: this module must not make `import compare` slow
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._event, self._summary = Event, Summary
+        # the order of the names is the order in which TensorBoard reads the files of a folder
+        self._file = GrowingFile(folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}")
+        self._records = RecordWriter(_Whole(self._file))
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        self._write(Event(wall_time=time.time(), step=first_step, session_log=SessionLog(status=SessionLog.START)))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Append `values` by tag at `step`; TensorBoard keeps them as float32. Raises `OSError`."""
+        value = self._summary.Value
+        self.summary(step, self._summary(value=[value(tag=tag, simple_value=v) for tag, v in values.items()]))
+
+    def text(self, step: int, tag: str, text: str) -> None:
+        """Append `text`, which TensorBoard shows as Markdown, at `step`. Raises `OSError`."""
+        from torch.utils.tensorboard import summary
+
+        self.summary(step, summary.text(tag, text))  # type: ignore[no-untyped-call]
+
+    def summary(self, step: int, summary: Any) -> None:
+        """Append a TensorBoard `Summary` of any kind at `step`. Raises `OSError`."""
+        self._write(self._event(wall_time=time.time(), step=step, summary=summary))
+
+    def close(self) -> None:
+        """Close the file. Raises `OSError` where a delayed write fails."""
+        self._file.close()
+
+    def _write(self, event: Any) -> None:
+        self._records.write(event.SerializeToString())
+
+
+class _Whole:
+    """What `RecordWriter` writes to: each of its writes is one whole record."""
+
+    def __init__(self, file: GrowingFile) -> None:
+        self.write = file.append

@@ -1,0 +1,131 @@
+"""The folders of runs: which names they may have, how one is made by one process only, found and removed."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+from compare.run.jsonl import GrowingFile
+from compare.run.refusal import escaped, listed, place, refusal, shown
+
+RUNS = ("manual", "autograd", "gap")  # the folders of TensorBoard's event files in a run's folder
+METRICS = "metrics.jsonl"
+LONGEST_NAME = 100
+
+
+def new_folder(root: Path, name: str | None, data_name: str, *, overwrite: bool) -> Path:
+    """Make `root/name`, for this process alone; without a name, one of the data's name and the local time.
+
+    `overwrite` removes the run of that name first, and nothing that is not a run. Raises `ValueError` for a name that
+    is taken or no plain file name, and for a folder that cannot be written.
+    """
+    if name is not None:
+        _check_name(name)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if name is None:
+            return _dated_folder(root, data_name)
+        path = root / name
+        if overwrite and os.path.lexists(path):
+            _remove_run(path)
+        path.mkdir()  # of two processes, one succeeds
+    except FileExistsError:
+        raise _taken(root, name) from None
+    except OSError as error:
+        raise unwritable(root, error) from None
+    return path
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` is a run's folder: it and what makes it one are there, and none is a symbolic link."""
+    folders = (path, *(path / run for run in RUNS))
+    metrics = path / METRICS
+    return all(f.is_dir() and not f.is_symlink() for f in folders) and metrics.is_file() and not metrics.is_symlink()
+
+
+def find_run(run: str, runs: Path) -> Path:
+    """The folder of `run`: a name in the folder `runs`, or a path to one.
+
+    Raises `ValueError` that lists the names most like it where there is none.
+    """
+    for path in (runs / run, Path(run)):
+        if "\0" not in run and is_run(path):
+            return path
+    names = run_names(runs)
+    if not names:
+        raise no_runs(runs)
+    near = difflib.get_close_matches(run, names, n=5, cutoff=0.5)
+    remedy = f"did you mean {listed(near)}?" if near else f"there are {listed(names)}"
+    raise refusal(place(runs), f"no run {shown(run, LONGEST_NAME)} there", remedy)
+
+
+def run_names(runs: Path) -> list[str]:
+    """The names of the runs in the folder `runs`, sorted; none where there is no such folder."""
+    try:
+        return sorted(path.name for path in runs.iterdir() if path.name[0] != "." and is_run(path))
+    except OSError:
+        return []
+
+
+def no_runs(runs: Path) -> ValueError:
+    """The error where the folder `runs` holds no run at all."""
+    return refusal(place(runs), "no runs there", "make one with `manualbp train`, or name their folder with --runs")
+
+
+def unwritable(path: Path, error: OSError) -> ValueError:
+    """The error where a run's folder or a file in it cannot be made."""
+    reason = error.strerror or str(error)
+    return refusal(place(path), f"no run can be written there ({reason})", "choose another folder or free the disk")
+
+
+def _check_name(name: str) -> None:
+    plain = name.isprintable() and not set(name) & set("/\\") and name == name.strip()
+    if not (0 < len(name) <= LONGEST_NAME and plain and name[0] not in ".-"):
+        raise ValueError(
+            f"--name must be a plain name of 1 to {LONGEST_NAME} characters (no / or \\, no control character, no dot "
+            f"or dash in front, no space at an end), got {shown(name)}"
+        )
+
+
+def _dated_folder(root: Path, data_name: str) -> Path:
+    """A new folder that is named after the data and the local time: `breast-cancer-2026-11-23-083012`."""
+    data = "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(data_name).name).strip("-.")[:60] or "run"
+    stem = f"{data}-{datetime.now():%Y-%m-%d-%H%M%S}"
+    path, count = root / stem, 1
+    while True:
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+        count += 1
+        path = root / f"{stem}-{count}"
+
+
+def _remove_run(path: Path) -> None:
+    """Remove the run at `path`; what is no run, or is being written, is refused."""
+    if not is_run(path):
+        raise refusal(place(path), "is not the folder of a run", "choose another --name; --overwrite removes runs only")
+    metrics = GrowingFile(path / METRICS)
+    try:
+        if not metrics.lock():
+            raise refusal(place(path), "another process is writing this run", "wait for it or choose another --name")
+        # moved away first: of two processes that overwrite at once, only one can move it
+        away = path.with_name(f".{path.name}.{os.getpid()}.removed")
+        path.rename(away)
+        shutil.rmtree(away)  # what a symbolic link in it points to stays
+    finally:
+        metrics.close()
+
+
+def _taken(root: Path, name: str | None) -> ValueError:
+    if name is None or not os.path.lexists(root / name):
+        return refusal(place(root), "is not a folder", "choose another folder for the runs")
+    if not is_run(root / name):
+        return refusal(place(root / name), "exists and is not the folder of a run", "choose another --name")
+    remedy = (
+        f"continue it with `manualbp resume {escaped(name)}`, replace it with --overwrite, or choose another --name"
+    )
+    return refusal(place(root / name), "this run exists already", remedy)

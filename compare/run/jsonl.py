@@ -1,0 +1,131 @@
+"""Files that only grow, and lines of JSON in them that each carry a checksum.
+
+A line is `{"step":3,...,"crc32":"89abcdef"}`: plain JSON for any parser. The checksum is that of the bytes before
+`,"crc32"`, so that a reader skips a line that was cut short or damaged instead of believing it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import sys
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compare.run.refusal import place, refusal
+
+if sys.platform != "win32":
+    import fcntl
+
+_LINE = re.compile(rb'(\{.*),"crc32":"([0-9a-f]{8})"\}\r?\n?', re.DOTALL)
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+class GrowingFile:
+    """A file that grows by whole pieces, each in the operating system's hands when `append` returns.
+
+    A process that is killed loses nothing that it appended. A piece that could be written only in part, as on a full
+    disk, is cut off again, so that the file stays readable and later pieces can follow.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
+        self._size = self._file.seek(0, os.SEEK_END)
+
+    def lock(self) -> bool:
+        """Whether this process is now the file's only writer; the lock ends with the process, however it ends."""
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True  # a file system without locks: what remains is that a run's folder is made only once
+        return True
+
+    def append(self, piece: bytes) -> None:
+        """Append all of `piece`, or nothing and raise `OSError`; a file that was deleted raises it too."""
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            raise FileNotFoundError("it was removed")
+        try:
+            written = self._file.write(piece)
+            while written < len(piece):
+                written += self._file.write(piece[written:])
+        except BaseException:  # Ctrl-C can fall between two halves as well
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._size)
+            raise
+        self._size += len(piece)
+
+    def close(self) -> None:
+        """Close the file; a write that a network file system had put off can raise `OSError` here."""
+        self._file.close()
+
+
+def encode_line(record: Mapping[str, Any]) -> bytes:
+    """`record`, not empty, as one line of JSON with its checksum.
+
+    Non-finite numbers become the strings "nan", "inf" and "-inf", as JSON has none; what is no JSON value is taken as
+    a number (a tensor of one element, a NumPy scalar). A float is written so that it reads back bit for bit.
+    """
+    body = json.dumps(_plain(record), allow_nan=False, separators=(",", ":"))[:-1].encode()
+    return b'%b,"crc32":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+def decode_line(line: bytes) -> dict[str, Any] | None:
+    """The record of one line without its checksum, or None where the line is damaged or cut short."""
+    match = _LINE.fullmatch(line)
+    if match is None or zlib.crc32(match[1]) != int(match[2], 16):
+        return None
+    record: dict[str, Any] = json.loads(match[1] + b"}")
+    return record
+
+
+class Records(list[dict[str, Any]]):
+    """The records of a file in their order; `damaged` is the number of lines that were skipped."""
+
+    damaged: int = 0
+
+
+def read_records(path: Path) -> Records:
+    """Every intact record of a file of such lines; damaged lines are skipped and counted.
+
+    Raises `ValueError` where the file cannot be read at all.
+    """
+    records = Records()
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                record = decode_line(line)
+                if record is None:
+                    records.damaged += 1
+                else:
+                    records.append(record)
+    except OSError as error:
+        raise refusal(place(path), f"cannot be read ({error.strerror})", "check the name of the run") from None
+    return records
+
+
+def with_numbers(value: Any) -> Any:
+    """`value` with the strings "nan", "inf" and "-inf" as the numbers that they stand for."""
+    if isinstance(value, dict):
+        return {key: with_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_numbers(item) for item in value]
+    return _NON_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | int):
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else str(number)

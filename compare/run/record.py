@@ -1,0 +1,188 @@
+"""The folder of one training run: what is logged, so that it can be looked at while and after the run goes on.
+
+runs/NAME/metrics.jsonl    the scalars of both runs and their gap as float64, one line a step; the record of truth
+runs/NAME/timing.jsonl     what differs between machines and repetitions
+runs/NAME/text.jsonl       the verdict and other texts
+runs/NAME/config.toml      config, versions, engine, threads
+runs/NAME/{manual,autograd,gap}/   the same for TensorBoard, which overlays equal tags
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from compare.run.events import EventFile
+from compare.run.folder import METRICS, RUNS, new_folder, unwritable
+from compare.run.jsonl import GrowingFile, Records, encode_line, read_records, with_numbers
+from compare.run.refusal import place, shown
+from compare.run.toml_file import to_toml
+
+LOG10_FLOOR = 0.1  # ulps; half an ulp is the smallest difference that two results can have
+
+
+class RunRecord:
+    """The logs of one run, open for writing; made by `create`, closed by `close` or at the end of a `with`.
+
+    Nothing that a disk does ends a training run: where a write fails, `on_warning` gets one line, once, `complete`
+    becomes False, and every later write is still tried.
+    """
+
+    path: Path
+    complete: bool
+
+    def __init__(self, path: Path, on_warning: Callable[[str], None]) -> None:
+        """Open the logs in the empty folder `path`. Raises `OSError`; use `create`."""
+        self.path = path
+        self.complete = True
+        self._on_warning = on_warning
+        with contextlib.ExitStack() as opened:  # closes what was opened if a later one fails
+            self._logs = {
+                name: opened.enter_context(contextlib.closing(GrowingFile(path / name)))
+                for name in (METRICS, "timing.jsonl", "text.jsonl")
+            }
+            # before the folders that make this a run's folder: so none can be removed under its writer's hands
+            if not self._logs[METRICS].lock():
+                raise BlockingIOError(None, "another process is writing it")
+            for run in RUNS:
+                (path / run).mkdir()
+            self._events = {run: opened.enter_context(contextlib.closing(EventFile(path / run))) for run in RUNS}
+            self._opened = opened.pop_all()
+
+    @classmethod
+    def create(
+        cls,
+        root: Path,
+        name: str | None,
+        data_name: str,
+        config: Mapping[str, Any],
+        *,
+        overwrite: bool,
+        engine: str = "reference",
+        on_warning: Callable[[str], None] | None = None,
+    ) -> Self:
+        """A new run in the folder `root/name`, for this process alone; see `new_folder` for names and `overwrite`.
+
+        `config` holds what `to_toml` can write. `on_warning` gets the one line about logs that cannot be written; it
+        is printed to stderr by default. Raises `ValueError` for a name that is taken or not a plain file name, and
+        for a folder that cannot be written.
+        """
+        settings = to_toml({"config": config, "versions": _versions(), "machine": _machine(engine)})
+        path = new_folder(root, name, data_name, overwrite=overwrite)
+        try:
+            record = cls(path, on_warning or _print_warning)
+            (path / "config.toml").write_text(settings, encoding="utf-8", newline="\n")
+        except BaseException as error:
+            shutil.rmtree(path, ignore_errors=True)  # this process has just made it
+            if isinstance(error, OSError):
+                raise unwritable(path, error) from None
+            raise
+        return record
+
+    def scalars(self, step: int, values: Mapping[str, Mapping[str, float]]) -> None:
+        """Log `{run: {tag: value}}` at `step`, for runs among "manual", "autograd" and "gap".
+
+        `metrics.jsonl` gets one line with the float64 values. TensorBoard gets them as float32, and for each gap in
+        ulps (`gap/ulp ...`) its log10 as well (`gap/log10 ulp ...`, see `log10_gap`).
+        """
+        unknown = values.keys() - set(RUNS)
+        if unknown:
+            raise ValueError(f"a run is one of {', '.join(RUNS)}, got {shown(str(min(unknown)))}")
+        numbers = {run: {tag: float(value) for tag, value in tags.items()} for run, tags in values.items()}
+        self._log(METRICS, step, numbers)
+        for run, tags in numbers.items():
+            with self._surviving(run, step):
+                self._events[run].scalars(step, _with_log10(tags))
+
+    def timing(self, step: int, values: Mapping[str, Any]) -> None:
+        """Log what differs between machines and repetitions, such as seconds; the wall-clock time is added."""
+        self._log("timing.jsonl", step, {"time": time.time(), **values})
+
+    def text(self, tag: str, text: str, *, step: int = 0) -> None:
+        """Log a text, such as the verdict; TensorBoard shows it as Markdown, in the run "gap"."""
+        self._log("text.jsonl", step, {"tag": tag, "text": text})
+        with self._surviving("gap", step):
+            self._events["gap"].text(step, tag, text)
+
+    def close(self) -> None:
+        """Close the logs; never raises."""
+        with self._surviving("", None):
+            self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _log(self, name: str, step: int, record: Mapping[str, Any]) -> None:
+        with self._surviving(name, step):
+            self._logs[name].append(encode_line({"step": step, **record}))
+
+    @contextlib.contextmanager
+    def _surviving(self, name: str, step: int | None) -> Iterator[None]:
+        """Turn a failed write of the log `name` into the one warning."""
+        try:
+            yield
+        except OSError as error:
+            if self.complete:
+                since = "" if step is None else f" from step {step} on"
+                reason = error.strerror or str(error)
+                self._on_warning(
+                    f"{place(self.path / name)}: cannot be written ({reason}); the logs are incomplete{since}, "
+                    "training goes on"
+                )
+            self.complete = False
+
+
+def log10_gap(ulps: float) -> float:
+    """log10 of a gap in ulps, for a chart: a gap under 0.1 ulp, so also none at all, is drawn at -1."""
+    return math.log10(max(ulps, LOG10_FLOOR))  # NaN stays NaN: max returns its first argument then
+
+
+def read_metrics(path: Path) -> Records:
+    """The lines of a run's `metrics.jsonl`, given that file or the run's folder.
+
+    Each is `{"step": 3, "manual": {tag: value}, "autograd": {...}, "gap": {...}}`. Lines that a crash cut short or a
+    disk damaged are skipped; `.damaged` of the list counts them. Raises `ValueError` where there is no such file.
+    """
+    records = read_records(path / METRICS if path.is_dir() else path)
+    records[:] = [with_numbers(record) for record in records]
+    return records
+
+
+def _print_warning(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr, flush=True)
+
+
+def _with_log10(tags: Mapping[str, float]) -> dict[str, float]:
+    ulp = "gap/ulp "
+    logs = {f"gap/log10 ulp {tag.removeprefix(ulp)}": log10_gap(v) for tag, v in tags.items() if tag.startswith(ulp)}
+    return {**tags, **logs}
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    for package in ("numpy", "tensorboard", "manualbp"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _machine(engine: str) -> dict[str, Any]:
+    return {"engine": engine, "threads": torch.get_num_threads(), "platform": platform.platform()}
