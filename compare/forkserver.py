@@ -3,11 +3,11 @@
     parent (the harness) - fork server - supervisor - child - whatever the user's code starts
 
 The fork server has imported torch and the service and nothing of any user's, so that a child starts in milliseconds.
-The supervisor is a "child subreaper" (Linux): a process that leaves its group or session, or whose parent ends, becomes
-the supervisor's own child, so none can leave the tree. Once the parent closes its status socket, or dies, the supervisor
-kills its descendants until it has none, and only then ends. Should the user's code kill its supervisor, the descendants
-fall to the fork server, which kills them. Elsewhere than on Linux there is no subreaper: a process that detaches itself
-is then killed only if the parent has seen it.
+The supervisor is a "child subreaper" (Linux): a process whose own parent ends becomes the supervisor's child, whatever
+group or session it is in, so none can leave the tree. Once the parent closes its end of the status socket, or dies, the
+supervisor kills its descendants until it has none, says "gone" and ends. Should the user's code kill its supervisor,
+the descendants fall to the fork server, which kills them. Elsewhere than on Linux there is no subreaper: a process that
+detaches itself is then killed only if the parent has seen it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 import numpy as np
@@ -52,12 +54,12 @@ def main(control_fd: int) -> None:
     os.dup2(null, 2)  # until here, what goes wrong is for the parent to read
     os.close(null)
     while True:
-        ready, _, _ = select.select([control, wake], [], [])
+        ready, _, _ = select.select([control.fileno(), wake], [], [])
         if wake in ready:
             os.read(wake, 4096)
             if reap(supervisors):
                 kill_all(keep=supervisors)
-        if control in ready:
+        if control.fileno() in ready:
             line, fds = receive_order(control)
             if not line:
                 break
@@ -66,7 +68,7 @@ def main(control_fd: int) -> None:
                 kill_all(keep=supervisors)
                 control.sendall(b'"done"\n')
                 continue
-            with contextlib.suppress(ImportError):  # the child imports it again and reports what is wrong
+            with contextlib.suppress(Exception):  # the child imports it again and reports what is wrong
                 importlib.import_module(order["service"].partition(":")[0])
             pid = os.fork()
             if pid == 0:
@@ -118,7 +120,7 @@ def reap(supervisors: set[int]) -> bool:
     return killed
 
 
-def kill_all(keep: set[int] = frozenset()) -> None:  # type: ignore[assignment]
+def kill_all(keep: Collection[int] = ()) -> None:
     """Kills every descendant of this process, except children in `keep` and what is below them, until none is left."""
     me = psutil.Process()
     while True:
@@ -171,6 +173,7 @@ def supervise(order: dict[str, Any], channel: int, output: int, status_fd: int) 
                     if ended[0] == child:
                         os.write(keep, f"ended {os.waitstatus_to_exitcode(ended[1])}\n".encode())
         kill_all()
+        os.write(keep, b"gone\n")
     finally:
         os._exit(0)
 
@@ -202,5 +205,7 @@ def run_child(order: dict[str, Any], channel: int, output: int) -> NoReturn:
         torch.manual_seed(0)
         faulthandler.enable(2, all_threads=False)
         serve(socket.socket(fileno=CHANNEL), order["service"], order["token"])
-    finally:
-        os._exit(0)
+    except BaseException:
+        traceback.print_exc()  # into what the parent keeps of the output
+        os._exit(1)
+    os._exit(0)  # neither atexit handlers nor threads of the user's code can hold the process up

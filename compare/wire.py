@@ -49,16 +49,21 @@ def encode(head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[bytes
     """The message as a list of byte strings to send one after the other.
 
     Tensors of any strides, aliases of each other, on any device, with or without a graph are sent by value. Raises
-    `WireError` for a value that JSON does not have, and for sparse, quantized and other tensors without plain entries.
+    `WireError` for a value that JSON does not have, and for tensors that are not dense or have a dtype that does not travel.
     """
-    names, plain = [], {}
+    names: list[list[object]] = []
+    plain: dict[str, Tensor] = {}
+    storages: set[int] = set()  # safetensors refuses tensors that share memory
     for name, tensor in tensors.items():
         if not isinstance(name, str):
             raise WireError(f"a tensor's name must be a string, received {type(name).__name__}")
         if not isinstance(tensor, Tensor):
             raise WireError(f"{one_line(name, 60)!r} must be a tensor, received {type(tensor).__name__}")
         names.append([name, tensor.dtype.is_complex])
-        plain[str(len(plain))] = _plain(name, tensor)
+        dense = _dense(name, tensor)
+        storage = dense.untyped_storage().data_ptr()
+        plain[str(len(plain))] = dense.clone() if storage in storages else dense
+        storages.add(storage)
     try:
         text = json.dumps({"head": head, "tensors": names}).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
@@ -71,16 +76,16 @@ def encode(head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[bytes
     return [PREFIX.pack(MAGIC, len(text), len(packed)) + text, packed]
 
 
-def _plain(name: str, tensor: Tensor) -> Tensor:
-    """`tensor`'s entries as a dense contiguous tensor on the CPU that shares its memory with no other tensor."""
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type == "meta":
-        raise WireError(f"{one_line(name, 60)!r} is sparse, quantized or without entries; only dense tensors can be sent")
+def _dense(name: str, tensor: Tensor) -> Tensor:
+    """`tensor`'s entries as a dense contiguous tensor on the CPU."""
+    if tensor.layout != torch.strided or tensor.device.type == "meta":
+        raise WireError(f"{one_line(name, 60)!r} is not dense; send a tensor with all its entries")
     dense = tensor.detach().as_subclass(Tensor).cpu().resolve_conj().resolve_neg()
     if dense.dtype.is_complex:
         dense = torch.view_as_real(dense)
     if dense.dtype not in DTYPES:
         raise WireError(f"{one_line(name, 60)!r} has dtype {tensor.dtype}, which cannot be sent; convert it first")
-    return dense.clone(memory_format=torch.contiguous_format)
+    return dense.contiguous()
 
 
 class Reader:
@@ -114,7 +119,8 @@ class Reader:
     def message(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The whole message's head and tensors; see `decode`."""
         split = self._json_length
-        return decode(bytes(self._bytes[:split]), bytes(self._bytes[split:]))
+        whole = memoryview(self._bytes)
+        return decode(bytes(whole[:split]), bytes(whole[split:]))
 
 
 def decode(text: bytes, packed: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:

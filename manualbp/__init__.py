@@ -17,6 +17,7 @@ from manualbp.init import Initializer, Kaiming, Normal, Xavier, Zeros
 from manualbp.layer import EVAL, Cache, Grads, Layer, Mode, Params, Value
 from manualbp.linear import Linear
 from manualbp.loss import CrossEntropy, LogLoss, Loss, SquaredError
+from manualbp.params import at, named
 from manualbp.residual import Residual
 from manualbp.sequential import Sequential
 from manualbp.sgd import sgd_step_
@@ -51,8 +52,10 @@ __all__ = [
     "Value",
     "Xavier",
     "Zeros",
+    "at",
     "batch_rows",
     "batches",
     "l2",
+    "named",
     "sgd_step_",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare.check.inputs import PLAIN, Spec, Values, dimension_names, draw, size_of
+from compare.check.inputs import PLAIN, Spec, Values, dimension_names, draw
 
 Inputs = Mapping[str, Any] | Callable[[int], Mapping[str, Any]]
 
@@ -30,6 +30,11 @@ class Condition:
     def keeps_values(self) -> bool:
         """Whether only the layout differs: what fails here alone fails for the layout."""
         return self.strided
+
+    def __str__(self) -> str:
+        """The name, with its sizes."""
+        sizes = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+        return f"{self.name} ({sizes})" if sizes else self.name
 
 
 def conditions(inputs: Inputs, seed: int = 0) -> Iterator[Condition]:
@@ -56,8 +61,9 @@ def conditions(inputs: Inputs, seed: int = 0) -> Iterator[Condition]:
     yield Condition("zeros and ties", seed + 6, large, Values(ties=True))
     yield Condition("repeated rows", seed + 7, large, Values(repeat_rows=True))
     yield Condition("strided inputs", seed, plain, strided=True)
-    for k in range(8, 11):
-        yield Condition(f"seed {seed + k}", seed + k, distinct_sizes(names, seed + k, least=3))
+    for k in range(8, 12):
+        mixed = Values(mixed=True)
+        yield Condition(f"mixed scales, seed {seed + k}", seed + k, distinct_sizes(names, seed + k, least=3), mixed)
 
 
 def has_specs(inputs: Mapping[str, Any]) -> bool:
@@ -90,12 +96,3 @@ def _strided(value: Any) -> Any:
     if not isinstance(value, Tensor) or value.ndim < 2:
         return value
     return value.transpose(0, -1).contiguous().transpose(0, -1)
-
-
-def describe(inputs: Inputs, condition: Condition) -> str:
-    """The condition in a few words, with its sizes."""
-    sizes = ", ".join(f"{name}={size}" for name, size in condition.sizes.items())
-    return f"{condition.name} ({sizes})" if sizes and "=" not in condition.name else condition.name
-
-
-__all__ = ["Condition", "Inputs", "conditions", "describe", "distinct_sizes", "has_specs", "realise", "size_of"]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
 from compare.check.backward import Backward
-from compare.check.conditions import Condition, Inputs, conditions, describe, realise
+from compare.check.conditions import Condition, Inputs, conditions, realise
 from compare.check.evaluate import Evaluation, evaluate
 from compare.check.hooks import Forward
 from compare.check.report import Report, Row, Tried
@@ -37,14 +36,13 @@ def check_derivation(
         with default_dtype(condition.dtype):
             return evaluate(forward, backward, realise(inputs, condition), seed=condition.seed)
 
-    return collect(evaluator, inputs, seed=seed, seconds=seconds)
+    return collect(evaluator, conditions(inputs, seed), seconds=seconds)
 
 
 def collect(
     evaluator: Callable[[Condition], Evaluation],
-    inputs: Inputs,
+    tried_at: Iterable[Condition],
     *,
-    seed: int = 0,
     seconds: float = SECONDS,
     subject: str = "derivation",
 ) -> Report:
@@ -55,8 +53,8 @@ def collect(
     notes: dict[str, None] = {}
     first_failure: Exception | None = None
     stopped = ""
-    for position, condition in enumerate(conditions(inputs, seed)):
-        name = describe(inputs, condition)
+    for position, condition in enumerate(tried_at):
+        name = str(condition)
         if position and time.monotonic() - started > seconds:
             stopped = f"; stopped after {seconds:g} s, the others were not tried"
             tried.append(Tried(name, "not tried: out of time"))
@@ -79,7 +77,7 @@ def collect(
                 rows[quantity] = (judgement, name)
         bad = any(judgement.verdict in ("invalid", "wrong", "cancels", "imprecise") for judgement in judged.values())
         tried.append(
-            Tried(name, "failed" if bad else evaluation.failed and f"reference failed: {evaluation.failed}" or "ok")
+            Tried(name, "failed" if bad else (evaluation.failed and f"reference failed: {evaluation.failed}") or "ok")
         )
     if not rows and first_failure is not None:
         raise ValueError(_one_line(first_failure)) from first_failure

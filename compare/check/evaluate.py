@@ -13,7 +13,8 @@ from torch import Tensor
 from compare.check.backward import Backward, Given, call
 from compare.check.constants import THRESHOLD
 from compare.check.hooks import Forward, trace
-from compare.check.noise import Jitter, measure
+from compare.check.noise import Jitter, measure, same_randomness
+from compare.check.oracle import witness
 from compare.check.suspicion import coherence, hull, scales
 
 CALLS = 2  # calls of the backward on the same values
@@ -32,6 +33,7 @@ class Comparison:
     scale: float = 1.0  # a constant that the derivation carries here and undoes later
     coherence: float = 1.0  # of the error to `local` under small changes of the inputs: 1 a formula, 0 rounding
     hull: tuple[Tensor, Tensor] | None = None  # least and largest local gradient next to these inputs
+    witness: str = ""  # whom differences of J itself confirm: "given", "autograd" or nobody
 
 
 @dataclass
@@ -58,7 +60,7 @@ def evaluate(forward: Forward, backward: Backward, inputs: Mapping[str, Any], *,
     result = Evaluation(
         order=list(chained),
         inputs=frozenset(graph.inputs) & frozenset(quantities),
-        notes=[note for note in calls[0].notes]
+        notes=list(calls[0].notes)
         + [
             f"{n!r} is changed in place after it was computed: the name stands for its last value"
             for n in graph.changed
@@ -69,7 +71,7 @@ def evaluate(forward: Forward, backward: Backward, inputs: Mapping[str, Any], *,
     names = [name for name in chained if all(name in each.gradients for each in calls)]
     first = {name: calls[0].gradients[name] for name in names}
     usable = {n: g for n, g in first.items() if bool(torch.isfinite(g).all())}
-    scale = scales(first, chained, graph.gradients(usable), result.inputs)
+    scale = scales(usable, chained, graph.gradients, result.inputs)
 
     def expected(jitter: Jitter) -> dict[str, Tensor]:
         """Autograd's gradients at moved inputs, and the differences to the user's answer to the same values."""
@@ -93,6 +95,10 @@ def evaluate(forward: Forward, backward: Backward, inputs: Mapping[str, Any], *,
     for name in names:
         result.comparisons[name] = _compared(name, calls, measured.values, measured.floors, scale)
     _look_closer(result, expected, seed)
+    with same_randomness() as rewind:
+        for name, suspect in _suspects(result).items():
+            rewind()
+            suspect.witness = _confirmed(forward, inputs, name, suspect)
     return result
 
 
@@ -143,11 +149,7 @@ def _look_closer(
     seed: int,
 ) -> None:
     """For each error that rounding does not explain: is it coherent, and do the inputs sit at a kink?"""
-    suspects = {
-        name: c
-        for name, c in result.comparisons.items()
-        if any(bool(((g - c.local).abs() > THRESHOLD * c.local_floor).any()) for g in c.given)
-    }
+    suspects = _suspects(result)
     if not suspects:
         return
     errors = {name: c.given[0] - c.local for name, c in suspects.items()}
@@ -156,6 +158,26 @@ def _look_closer(
         suspects[name].coherence = value
     for name, bounds in hull(expected, list(suspects), seed).items():
         suspects[name].hull = bounds
+
+
+def _suspects(result: Evaluation) -> dict[str, Comparison]:
+    return {
+        name: c
+        for name, c in result.comparisons.items()
+        if any(bool(((g - c.local).abs() > THRESHOLD * c.local_floor).any()) for g in c.given)
+    }
+
+
+def _confirmed(forward: Forward, inputs: Mapping[str, Any], name: str, c: Comparison) -> str:
+    """Whom differences of J confirm; nobody where they are too coarse, or where the deltas upstream are off."""
+    upstream_off = bool(((c.local / c.scale - c.chained).abs() > THRESHOLD * (c.chained_floor + c.local_floor)).any())
+    heard = None if upstream_off else witness(forward, inputs, name, c.given[0] / c.scale, c.chained)
+    if heard is None:
+        return ""
+    derivative, given, expected = heard
+    if 4 * derivative.error > abs(given - expected):
+        return ""
+    return "given" if abs(derivative.value - given) < abs(derivative.value - expected) / 4 else "autograd"
 
 
 def relative_size(error: Tensor, value: Tensor) -> float:

@@ -53,11 +53,12 @@ class Graph:
                 for name in sharing:
                     arrived[name] = gradient.detach().clone()
                 given = next((deltas[name] for name in sharing if name in deltas), None)
-                return None if given is None else given.to(gradient.dtype)
+                # a clone, since autograd may add into what a hook returns
+                return None if given is None else given.to(gradient.dtype).clone()
 
             return record
 
-        handles = [tensor.register_hook(hook(names[key])) for key, tensor in tensors.items()]
+        handles: list[Any] = [tensor.register_hook(hook(names[key])) for key, tensor in tensors.items()]  # type: ignore[no-untyped-call]
         try:
             torch.autograd.grad(self.J, list(tensors.values()), retain_graph=True, allow_unused=True)
         finally:

@@ -91,6 +91,7 @@ class Values:
 
     scale: float = 1.0
     ties: bool = False  # real numbers rounded to a coarse grid, a third of them exactly zero
+    mixed: bool = False  # each input of real numbers at a scale of its own, from 1/30 to 30
     repeat_rows: bool = False  # the first half of the first dimension's entries repeats
 
 
@@ -219,6 +220,8 @@ def _real(
         high = spec.high if spec.high is not None else low + 2.0
         return low + (high - low) * _uniform(shape, generator)
     drawn = torch.randn(shape, generator=generator, dtype=torch.float64) * (spec.scale * values.scale)
+    if values.mixed:
+        drawn = drawn * 30 ** (2 * float(_uniform((), generator)) - 1)
     if values.ties:
         step = spec.scale * values.scale
         drawn = (drawn / step * 2).round() / 2 * step

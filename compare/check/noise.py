@@ -17,39 +17,27 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch._decomp import decomposition_table
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from compare.check.constants import POOL, PROBES
+from compare.check.parts import PARTS
 
 Jitter = Callable[[Any], Any]  # moves a floating tensor by an ulp an entry; leaves everything else alone
 Run = Mapping[str, Tensor]  # named results of a computation
 
-# Kernels that do many roundings in one call are run as their parts, so that each part gets its noise.
-FUSED = frozenset(
-    """_softmax _softmax_backward_data _log_softmax _log_softmax_backward_data logsumexp native_layer_norm
-    native_layer_norm_backward native_batch_norm native_batch_norm_backward _native_batch_norm_legit native_group_norm
-    native_group_norm_backward gelu gelu_backward silu silu_backward sigmoid_backward tanh_backward softplus
-    softplus_backward elu elu_backward log_sigmoid_forward log_sigmoid_backward binary_cross_entropy
-    binary_cross_entropy_backward binary_cross_entropy_with_logits mse_loss mse_loss_backward huber_loss huber_loss_backward
-    smooth_l1_loss smooth_l1_loss_backward nll_loss_forward nll_loss_backward hardswish hardswish_backward glu glu_backward
-    mish mish_backward _fused_rms_norm _fused_rms_norm_backward addcmul addcdiv var std var_mean logaddexp logit
-    logit_backward _euclidean_dist linalg_vector_norm""".split()
-)
-
 # Results that are copies, selections or exact: no rounding, no noise.
 EXACT = frozenset(
-    """clone copy_ copy _to_copy _unsafe_view cat stack index index_select gather where neg neg_ abs abs_ sign sgn relu
-    relu_ clamp clamp_ clamp_min clamp_max threshold threshold_backward maximum minimum fmax fmin max min amax amin
-    max_pool2d_with_indices max_pool3d_with_indices max_pool2d_with_indices_backward fill fill_ fill_diagonal_ zero_
-    zeros zeros_like ones ones_like full full_like new_zeros new_ones new_full new_empty new_empty_strided empty empty_like
-    empty_strided arange linspace eye scalar_tensor lift_fresh_copy masked_fill masked_fill_ masked_select flip roll
-    constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d repeat sort topk kthvalue median
-    tril tril_ triu triu_ slice_backward select_backward diagonal_backward unfold_backward embedding select_scatter
-    slice_scatter im2col rand rand_like randn randn_like uniform_ normal_ bernoulli bernoulli_ round floor ceil trunc
-    diag_embed set_ resize_ scatter scatter_ index_copy index_copy_ cummax cummin repeat_interleave
-    as_strided_scatter diagonal_scatter leaky_relu leaky_relu_ heaviside nan_to_num detach_ real imag""".split()
+    """clone copy_ copy _to_copy _unsafe_view cat stack index index_select gather where neg neg_ abs abs_ sign sgn
+    relu relu_ clamp clamp_ clamp_min clamp_max threshold threshold_backward maximum minimum fmax fmin max min
+    amax amin max_pool2d_with_indices max_pool3d_with_indices max_pool2d_with_indices_backward fill fill_
+    fill_diagonal_ zero_ zeros zeros_like ones ones_like full full_like new_zeros new_ones new_full new_empty
+    new_empty_strided empty empty_like empty_strided arange linspace eye scalar_tensor lift_fresh_copy
+    masked_fill masked_fill_ masked_select flip roll constant_pad_nd reflection_pad1d reflection_pad2d
+    replication_pad1d replication_pad2d repeat sort topk kthvalue median tril tril_ triu triu_ slice_backward
+    select_backward diagonal_backward unfold_backward embedding select_scatter slice_scatter im2col rand
+    rand_like randn randn_like uniform_ normal_ bernoulli bernoulli_ round floor ceil trunc diag_embed set_
+    resize_ scatter scatter_ index_copy index_copy_ cummax cummin repeat_interleave as_strided_scatter
+    diagonal_scatter leaky_relu leaky_relu_ heaviside nan_to_num detach_ real imag""".split()
 )
 
 
@@ -70,67 +58,123 @@ def _any_length(args: tuple[Any, ...], out: Tensor) -> float:
 # Sums of many terms in one call, and how many: n terms in another order differ by about sqrt(n) ulps of their size.
 REDUCTIONS: dict[str, Callable[[tuple[Any, ...], Tensor], float]] = (
     dict.fromkeys("mm addmm addmm_ bmm baddbmm baddbmm_ mv addmv dot vdot".split(), _matrix_length)
-    | dict.fromkeys("sum mean nansum prod cumsum cumprod logcumsumexp".split(), _sum_length)
+    | dict.fromkeys(
+        """sum mean nansum prod cumsum cumprod logcumsumexp var std var_mean linalg_vector_norm native_batch_norm
+        _native_batch_norm_legit native_group_norm _fused_rms_norm""".split(),
+        _sum_length,
+    )
+    | dict.fromkeys(
+        """native_batch_norm_backward native_group_norm_backward _fused_rms_norm_backward _euclidean_dist""".split(),
+        _any_length,
+    )
+    # one formula in one call: what happens inside is as if its inputs had been moved by an ulp
+    | dict.fromkeys(
+        """softplus softplus_backward elu elu_backward log_sigmoid_forward log_sigmoid_backward
+        binary_cross_entropy binary_cross_entropy_backward mse_loss mse_loss_backward huber_loss
+        huber_loss_backward smooth_l1_loss smooth_l1_loss_backward hardswish hardswish_backward hardsigmoid
+        hardsigmoid_backward glu glu_backward mish mish_backward addcmul addcdiv addcmul_ addcdiv_ logaddexp
+        logit logit_backward lerp silu silu_ pow pow_""".split(),
+        lambda args, out: 1.0,
+    )
     | dict.fromkeys(
         """convolution convolution_backward embedding_dense_backward index_add index_add_ scatter_add scatter_add_
         index_put index_put_ scatter_reduce _fft_r2c _fft_c2r _fft_c2c linalg_inv_ex linalg_solve_triangular
-        _linalg_solve_ex linalg_lu_solve linalg_lu_factor_ex linalg_cholesky_ex cholesky_inverse cholesky_solve _linalg_det
-        _linalg_slogdet linalg_qr _linalg_eigh _linalg_svd _cdist_forward _cdist_backward _pdist_forward _pdist_backward
-        avg_pool2d avg_pool2d_backward _adaptive_avg_pool2d _adaptive_avg_pool2d_backward col2im
-        _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention_for_cpu_backward""".split(),
+        _linalg_solve_ex linalg_lu_solve linalg_lu_factor_ex linalg_cholesky_ex cholesky_inverse cholesky_solve
+        _linalg_det _linalg_slogdet linalg_qr _linalg_eigh _linalg_svd _cdist_forward _cdist_backward
+        _pdist_forward _pdist_backward avg_pool2d avg_pool2d_backward _adaptive_avg_pool2d
+        _adaptive_avg_pool2d_backward col2im _scaled_dot_product_flash_attention_for_cpu
+        _scaled_dot_product_flash_attention_for_cpu_backward""".split(),
         _any_length,
     )
 )
 
 
+class _Plan:
+    """What one operation needs: its parts, the length of its sums, whether its result takes noise."""
+
+    def __init__(self, func: Any) -> None:
+        name = func._schema.name.partition("::")[2]
+        self.parts = PARTS.get(name) if func._overloadname == "default" else None
+        self.length = REDUCTIONS.get(name)
+        self.written = 1 if func._schema.is_mutable else 0  # arguments that the operation changes in place
+        views = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
+        self.exact = name in EXACT or views
+        self.casts = name == "_to_copy"
+
+
+_PLANS: dict[Any, _Plan] = {}
+
+
 class _Arithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs every operation with its parts apart; `noisy`, each result is moved, and decisions are replayed."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing here is ever compiled, and the guard costs as much as the operation
 
     def __init__(self, decisions: list[Any], noise: torch.Generator | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.decisions = decisions  # results that are no floating numbers, in the order in which they came
         self.noise = noise
         self.position = 0
+        self.func: Any = None  # the operation under way
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = func._schema.name.partition("::")[2]
-        if name in FUSED and func in decomposition_table:
+        plan = _PLANS.get(func) or _PLANS.setdefault(func, _Plan(func))
+        if plan.parts is not None:
             with self:
-                return decomposition_table[func](*args, **kwargs)
-        length = REDUCTIONS.get(name)
+                return plan.parts(*args, **kwargs)
+        self.func = func
         if self.noise is None:
-            return self._keep(func(*args, **kwargs))
-        if length is None:
+            return self._each(func(*args, **kwargs), self._keep)
+        if plan.length is None:
             out = func(*args, **kwargs)
-            return self._replay(out if name in EXACT or _returns_view(func) else tree_map(self._move, out))
-        written = 1 if func._schema.is_mutable else 0
-        terms = max(1.0, length(args, args[0])) if written else 1.0
-        if not written:
-            terms = max(1.0, _terms(length, args, func(*args, **kwargs)))
-        scale = math.sqrt(terms)
-        moved = args[:written] + tuple(
-            self._move(a.clone(), scale) if isinstance(a, Tensor) else a for a in args[written:]
-        )
-        return self._replay(tree_map(lambda t: self._move(t, scale), func(*moved, **kwargs)))
+            if plan.casts and isinstance(out, Tensor) and out.is_floating_point():
+                return self._narrowed(args[0], out)
+            return self._each(out, self._replay if plan.exact else self._settle)
+        return self._each(self._summed(plan, func, args, kwargs), self._replay)
 
-    def _move(self, out: Any, scale: float = 1.0) -> Any:
-        """Multiply in place by 1 + or - `scale` ulp, at random an entry. Exact zeros stay, infinities too."""
-        if not isinstance(out, Tensor) or not (out.is_floating_point() or out.is_complex()) or out.numel() == 0:
-            return out
-        return out.mul_(_factors(out, scale, self.noise))
+    def _summed(self, plan: _Plan, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A sum of n terms: its terms and its result are moved by sqrt(n) ulps."""
+        assert plan.length is not None
+        like = args[0] if plan.written else func(*args, **kwargs)
+        first = like[0] if isinstance(like, tuple | list) else like
+        scale = math.sqrt(max(1.0, plan.length(args, first))) if isinstance(first, Tensor) else 1.0
+        moved = [
+            self._move(a.clone(), scale) if position >= plan.written and _is_float(a) else a
+            for position, a in enumerate(args)
+        ]
+        return self._each(func(*moved, **kwargs), lambda entry: self._move(entry, scale))
 
-    def _keep(self, out: Any) -> Any:
-        tree_map(lambda entry: self.decisions.append(_copied(entry)) if _decided(entry) else None, out)
+    def _narrowed(self, before: Any, out: Tensor) -> Tensor:
+        wider = isinstance(before, Tensor) and before.is_floating_point()
+        if wider and torch.finfo(before.dtype).eps < torch.finfo(out.dtype).eps:
+            return self._move(out)  # type: ignore[no-any-return]
         return out
 
-    def _replay(self, out: Any) -> Any:
-        return tree_map(lambda entry: self._decision(entry) if _decided(entry) else entry, out)
+    def _settle(self, entry: Any) -> Any:
+        return self._move(entry) if _is_float(entry) else self._replay(entry)
 
-    def _decision(self, entry: Any) -> Any:
-        kept = self.decisions[self.position] if self.position < len(self.decisions) else entry
+    def _move(self, entry: Any, scale: float = 1.0) -> Any:
+        """Multiply in place by 1 + or - `scale` ulp, at random an entry. Exact zeros stay, infinities too."""
+        if not _is_float(entry) or entry.numel() == 0:
+            return entry
+        return entry.mul_(_factors(entry, scale, self.noise))
+
+    def _keep(self, entry: Any) -> Any:
+        if _is_decision(entry):
+            self.decisions.append((self.func, entry.clone() if isinstance(entry, Tensor) else entry))
+        return entry
+
+    def _replay(self, entry: Any) -> Any:
+        if not _is_decision(entry):
+            return entry
+        if self.position >= len(self.decisions) or self.decisions[self.position][0] is not self.func:
+            return entry  # the code went another way than in the recorded run: its decisions are its own
+        kept = self.decisions[self.position][1]
         self.position += 1
         if not isinstance(entry, Tensor):
             return kept if type(kept) is type(entry) else entry
@@ -138,24 +182,23 @@ class _Arithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return entry.copy_(kept) if entry.numel() and not _overlaps(entry) else entry
         return entry
 
+    @staticmethod
+    def _each(out: Any, do: Callable[[Any], Any]) -> Any:
+        if isinstance(out, Tensor):
+            return do(out)
+        if isinstance(out, tuple | list):
+            return type(out)(do(entry) for entry in out)
+        return do(out)
 
-def _terms(length: Callable[[tuple[Any, ...], Tensor], float], args: tuple[Any, ...], out: Any) -> float:
-    first = out[0] if isinstance(out, tuple) else out
-    return length(args, first) if isinstance(first, Tensor) else 1.0
+
+def _is_float(entry: Any) -> bool:
+    return isinstance(entry, Tensor) and (entry.is_floating_point() or entry.is_complex())
 
 
-def _returns_view(func: Any) -> bool:
-    return any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
-
-
-def _decided(entry: Any) -> bool:
+def _is_decision(entry: Any) -> bool:
     if isinstance(entry, Tensor):
         return not (entry.is_floating_point() or entry.is_complex())
     return isinstance(entry, bool | int)
-
-
-def _copied(entry: Any) -> Any:
-    return entry.clone() if isinstance(entry, Tensor) else entry
 
 
 def _overlaps(entry: Tensor) -> bool:
@@ -197,49 +240,72 @@ class Measured:
     floors: dict[str, Tensor]
 
 
-def measure(run: Callable[[Jitter], Run], *, probes: int = PROBES, seed: int = 0, repeats: int = 2) -> Measured:
+def measure(run: Callable[[Jitter], Run], *, probes: int = PROBES, seed: int = 0) -> Measured:
     """Run a computation plainly and under noise; return its plain values and the floor of each entry.
 
-    `run(jitter)` computes named tensors and passes its own floating inputs through `jitter` first. It runs `repeats`
-    times plainly (a spread between these, as of atomic additions, joins the floor), once to record discrete
-    decisions, and `probes` times with noise. Random state is rewound before each run and restored at the end.
+    `run(jitter)` computes named tensors and passes its own floating inputs through `jitter` first. It runs once
+    plainly, once to record discrete decisions (a spread between these two, as of atomic additions, joins the floor),
+    and `probes` times with noise. Random state is rewound before each run and restored at the end.
     """
     with same_randomness() as rewind:
-        plain = {name: value.detach().clone() for name, value in run(lambda value: value).items()}
-        spread = {name: torch.zeros_like(value.abs()) for name, value in plain.items()}
-        for _ in range(repeats - 1):
-            rewind()
-            _widen(spread, plain, run(lambda value: value))
+        plain = _Flat(run(lambda value: value))
         decisions: list[Any] = []
         rewind()
         with _Arithmetic(decisions, None):
-            base = {name: value.detach().clone() for name, value in run(lambda value: value).items()}
-        _widen(spread, plain, base)
+            base = run(lambda value: value)
+        recorded = plain.flatten(base)
+        spread = _change(recorded, plain.values)
         for probe in range(probes):
             noise = torch.Generator().manual_seed(1_000_003 * seed + probe)
             rewind()
             jitter = _jitter(noise)
             with _Arithmetic(decisions, noise):
-                _widen(spread, base, run(jitter))
-    return Measured(plain, {name: pooled(spread[name], plain[name]) for name in plain})
+                moved = run(jitter)
+            spread = torch.maximum(spread, _change(plain.flatten(moved), recorded))
+    values, spreads = plain.split(plain.values), plain.split(spread)
+    return Measured(values, {name: pooled(spreads[name], values[name]) for name in values})
+
+
+class _Flat:
+    """Named tensors end to end in one, so that comparing two runs is one operation and not one a name."""
+
+    def __init__(self, named: Run) -> None:
+        self.named = named
+        self.shapes = {name: value.shape for name, value in named.items()}
+        self.values = self.flatten(named)
+
+    def flatten(self, named: Run) -> Tensor:
+        parts = []
+        for name, shape in self.shapes.items():
+            value = named.get(name)
+            if value is None or value.shape != shape:  # a user's code may fail in one run: that run says nothing
+                value = self.named[name]
+            parts.append(value.detach().reshape(-1))
+        return torch.cat(parts) if parts else torch.zeros(0)
+
+    def split(self, flat: Tensor) -> dict[str, Tensor]:
+        sizes = [shape.numel() for shape in self.shapes.values()]
+        return {
+            name: part.reshape(shape)
+            for (name, shape), part in zip(self.shapes.items(), torch.split(flat, sizes), strict=True)
+        }
+
+
+def _change(a: Tensor, b: Tensor) -> Tensor:
+    """|a - b|; 0 where both are the same infinity or both NaN, infinite where only one is finite."""
+    change = (a - b).abs().nan_to_num(nan=math.inf, posinf=math.inf)
+    return change.masked_fill((a == b) | (a.isnan() & b.isnan()), 0.0)
 
 
 def _jitter(noise: torch.Generator) -> Jitter:
     def move(value: Any) -> Any:
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
-        whole = value == value.round()  # zeros, ones, counts, masks: exact by meaning, not rounded numbers
-        return torch.where(whole, value, value * _factors(value, 1.0, noise))
+        with _disable_current_modes():  # moving an input is no part of the computation: no noise, no decisions
+            whole = value == value.round()  # zeros, ones, counts, masks: exact by meaning, not rounded numbers
+            return torch.where(whole, value, value * _factors(value, 1.0, noise))
 
     return move
-
-
-def _widen(spread: dict[str, Tensor], base: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
-    for name, value in other.items():
-        if name in spread and value.shape == spread[name].shape:
-            change = (value.detach() - base[name]).abs().nan_to_num(nan=math.inf, posinf=math.inf)
-            same = (value == base[name]) | (value.isnan() & base[name].isnan())
-            spread[name] = torch.maximum(spread[name], torch.where(same, torch.zeros_like(change), change))
 
 
 def pooled(spread: Tensor, values: Tensor) -> Tensor:

@@ -24,30 +24,49 @@ ROUNDINGS = 6  # runs that tell a systematic error (which stays) from rounding (
 def scales(
     given: Mapping[str, Tensor],
     chained: Mapping[str, Tensor],
-    local: Mapping[str, Tensor],
+    local: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
     inputs: Iterable[str],
 ) -> dict[str, float]:
     """Constant factors that a derivation carries in its deltas and undoes in its parameters' gradients.
 
     With dZ = A - Y and 1/m in dW, every delta is m times dJ/dz and every dW is right. A factor counts only if some
-    input's gradient is right end to end although it is not what the deltas that it was handed call for.
+    input's gradient is right end to end although it is not what the deltas that it was handed call for. A delta that
+    is neither dJ/dz nor a multiple of it (rounded away, or wrong besides) bears the factor of the one before it, if
+    that makes more of the steps after it right. `given` is in the order of the backward pass; `local` are autograd's
+    gradients given some deltas.
     """
     inputs = frozenset(inputs)
-    undone = any(
-        n in inputs and _alike(given[n], chained[n]) and not _alike(given[n], local[n]) for n in given if n in local
-    )
-    if not undone:
+    handed = local(given)
+    if not any(n in inputs and _alike(g, chained[n]) and not _alike(g, handed[n]) for n, g in given.items()):
         return {}
-    factors: dict[str, float] = {}
+    sure: dict[str, float] = {}
+    spread: dict[str, float] = {}
+    last = 1.0
     for name, gradient in given.items():
-        end = chained[name]
-        square = float((end * end).sum())
-        if name in inputs or square == 0 or not math.isfinite(square) or end.numel() < 2:
+        if name in inputs or _alike(gradient, chained[name]):
             continue
-        factor = float((gradient * end).sum()) / square
-        if factor != 0 and math.isfinite(factor) and not _alike(gradient, end) and _alike(gradient, factor * end):
-            factors[name] = factor
-    return factors
+        factor = _factor(gradient, chained[name])
+        if factor != 0 and gradient.numel() > 1 and _alike(gradient, factor * chained[name]):
+            sure[name] = last = factor
+        spread[name] = last
+    spread = {name: factor for name, factor in spread.items() if factor != 1.0}
+    return max((spread, sure), key=lambda factors: _agreements(given, local, factors))
+
+
+def _agreements(
+    given: Mapping[str, Tensor],
+    local: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    factors: Mapping[str, float],
+) -> int:
+    expected = local({name: gradient / factors.get(name, 1.0) for name, gradient in given.items()})
+    return sum(_alike(gradient, expected[name] * factors.get(name, 1.0)) for name, gradient in given.items())
+
+
+def _factor(gradient: Tensor, end: Tensor) -> float:
+    """The least-squares factor between a gradient and dJ/dname; 0 where there is none."""
+    square = float((end * end).sum())
+    factor = float((gradient * end).sum()) / square if square > 0 and math.isfinite(square) else 0.0
+    return factor if math.isfinite(factor) else 0.0
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:

@@ -89,6 +89,8 @@ def _judged(c: Comparison, upstream_wrong: bool) -> Judgement:
             verdict = "inherited"
         else:
             verdict = "right"
+    elif c.witness == "given":
+        verdict = "right"
     elif _valid_subgradient(c, local):
         verdict = "subgradient"
     elif c.coherence < 0.5:
@@ -102,14 +104,19 @@ def _judged(c: Comparison, upstream_wrong: bool) -> Judgement:
 
 
 def _valid_subgradient(c: Comparison, local: Match) -> bool:
-    """Whether every entry that is off lies between the gradients on the two sides of a jump."""
+    """Whether every entry that is off is a gradient that autograd itself has next to these inputs.
+
+    At a kink autograd picks one of several valid answers; where kinks cancel (max(z, 0) + log1p(exp(-|z|)) at z = 0)
+    its answer can even be none of them. Either way autograd's gradients around the point span a jump.
+    """
     if c.hull is None:
         return False
     low, high = c.hull
     size = _rms(c.local)
     slack = 1e-6 * torch.maximum(high.abs(), low.abs()) + 1e-6 * size
     inside = torch.stack([(g >= low - slack) & (g <= high + slack) for g in c.given]).all(0)
-    return bool((((high - low) > JUMP * size) & inside)[local.excess > 1].all())
+    jump = torch.maximum(high, c.local) - torch.minimum(low, c.local) > JUMP * size
+    return bool((jump & inside)[local.excess > 1].all())
 
 
 def _described(verdict: str, c: Comparison, seen: Match, expected: Tensor) -> Judgement:
@@ -121,7 +128,11 @@ def _described(verdict: str, c: Comparison, seen: Match, expected: Tensor) -> Ju
     call = max(c.given, key=lambda g: float((g[index] - expected[index]).abs()))
     spacing = _spacing(expected)
     size = _rms(expected)
-    later = "only in a later call: state is left over from an earlier one" if _state(c, expected) else ""
+    explanation = ""
+    if verdict in ("wrong", "cancels") and _state(c, expected):
+        explanation = "only in a later call: state is left over from an earlier one"
+    elif verdict == "right" and c.witness == "given":
+        explanation = "autograd's own derivative is off here: differences of J agree with yours"
     return Judgement(
         verdict,
         max_rel=float(errors.max()) / size if size > 0 else (math.inf if bool(errors.max() > 0) else 0.0),
@@ -130,7 +141,7 @@ def _described(verdict: str, c: Comparison, seen: Match, expected: Tensor) -> Ju
         worst_index=index,
         expected=float(expected[index].real),
         got=float(call[index].real),
-        explanation=later if verdict in ("wrong", "cancels") else "",
+        explanation=explanation,
     )
 
 

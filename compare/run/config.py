@@ -107,7 +107,9 @@ class TrainConfig:
         for field, allowed in CHOICES.items():
             value = getattr(self, field)
             if value not in allowed:
-                raise ValueError(f"{_flag(field)} is {value!r}; choose one of {', '.join(allowed)}{near(value, allowed)}")
+                raise ValueError(
+                    f"{_flag(field)} is {value!r}; choose one of {', '.join(allowed)}{near(value, allowed)}"
+                )
         if self.hidden is not None:
             object.__setattr__(self, "hidden", tuple(self.hidden))  # a list out of a TOML file
             for units in self.hidden:

@@ -22,6 +22,7 @@ from compare.run.refusal import place, refusal
 if sys.platform != "win32":
     import fcntl
 
+LONGEST_LINE = 2**24  # bytes; a file without line ends must not fill the memory
 _LINE = re.compile(rb'(\{.*),"crc32":"([0-9a-f]{8})"\}\r?\n?', re.DOTALL)
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -82,7 +83,10 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
     match = _LINE.fullmatch(line)
     if match is None or zlib.crc32(match[1]) != int(match[2], 16):
         return None
-    record: dict[str, Any] = json.loads(match[1] + b"}")
+    try:
+        record: dict[str, Any] = json.loads(match[1] + b"}")
+    except (ValueError, RecursionError):  # someone else wrote the line, with a checksum that fits
+        return None
     return record
 
 
@@ -97,17 +101,19 @@ def read_records(path: Path) -> Records:
 
     Raises `ValueError` where the file cannot be read at all.
     """
+    if not path.is_file():  # a pipe would have no end
+        raise refusal(place(path), "no such file", "check the name of the run")
     records = Records()
     try:
         with open(path, "rb") as file:
-            for line in file:
+            while line := file.readline(LONGEST_LINE):
                 record = decode_line(line)
                 if record is None:
                     records.damaged += 1
                 else:
                     records.append(record)
     except OSError as error:
-        raise refusal(place(path), f"cannot be read ({error.strerror})", "check the name of the run") from None
+        raise refusal(place(path), f"cannot be read ({error.strerror})", "check its permissions") from None
     return records
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 import manualbp as mbp
-from compare.run.config import TrainConfig
+from compare.run.config import LossName, TrainConfig
 from compare.run.data import Data, one_hot
 
 ACTIVATIONS: dict[str, Callable[[], mbp.Layer]] = {
@@ -24,7 +25,7 @@ ACTIVATIONS: dict[str, Callable[[], mbp.Layer]] = {
     "gelu": mbp.GELU,
     "identity": mbp.Identity,
 }
-LOSSES: dict[str, Callable[[], mbp.Loss]] = {
+LOSSES: dict[LossName, Callable[[], mbp.Loss]] = {
     "log-loss": mbp.LogLoss,
     "cross-entropy": mbp.CrossEntropy,
     "squared-error": mbp.SquaredError,
@@ -35,7 +36,7 @@ INITIALIZERS: dict[str, Callable[[TrainConfig], mbp.Initializer]] = {
     "xavier": lambda config: mbp.Xavier(),
     "kaiming": lambda config: mbp.Kaiming(),
 }
-DEFAULT_LOSS = {"binary": "log-loss", "classes": "cross-entropy", "regression": "squared-error"}
+DEFAULT_LOSS: dict[str, LossName] = {"binary": "log-loss", "classes": "cross-entropy", "regression": "squared-error"}
 DEFAULT_BATCH = 32
 
 
@@ -65,7 +66,9 @@ def settled(config: TrainConfig, data: Data) -> TrainConfig:
     size = config.batch_size
     if config.update != "mini-batch":
         if size is not None:
-            raise ValueError(f"--batch-size {size} is for --update mini-batch, this is --update {config.update}; drop it")
+            raise ValueError(
+                f"--batch-size {size} is for --update mini-batch, this is --update {config.update}; drop it"
+            )
     else:
         size = min(DEFAULT_BATCH, m) if size is None else mbp.batch_rows("mini-batch", m, size)
     return dataclasses.replace(config, loss=loss, hidden=hidden, batch_size=size)
@@ -85,7 +88,7 @@ def build_network(config: TrainConfig, inputs: int, outputs: int) -> mbp.Sequent
     initializer = INITIALIZERS[config.init](config)
     sizes = (inputs, *(config.hidden or ()), outputs)
     layers: list[mbp.Layer] = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in itertools.pairwise(sizes):
         layers += [mbp.Linear(n_in, n_out, initializer), ACTIVATIONS[config.activation]()]
     return mbp.Sequential(layers[:-1])
 
@@ -130,7 +133,7 @@ def described(net: mbp.Layer, loss: mbp.Loss) -> str:
     layers = net.layers if isinstance(net, mbp.Sequential) else (net,)
     linear = [layer for layer in layers if isinstance(layer, mbp.Linear)]
     between = list(dict.fromkeys(type(layer).__name__ for layer in layers if not isinstance(layer, mbp.Linear)))
-    if linear and all(a.n_out == b.n_in for a, b in zip(linear, linear[1:], strict=False)):
+    if linear and all(a.n_out == b.n_in for a, b in itertools.pairwise(linear)):
         sizes = "-".join(map(str, (linear[0].n_in, *(layer.n_out for layer in linear))))
         return ", ".join((sizes, *between, name))
     return ", ".join((" - ".join(type(layer).__name__ for layer in layers), name))

@@ -114,7 +114,7 @@ class Pair:
 
     def update(self, gradients: Gradients) -> None:
         """One step of gradient descent on both sides; the twin's gradient is in its `.grad`."""
-        mbp.sgd_step_(self.params, nested(self.params, gradients) if len(gradients) > 0 else {}, self.lr)
+        mbp.sgd_step_(self.params, gradients, self.lr)
         self.optimizer.step()
 
     def predict(self, part: Part, rows: slice) -> tuple[Tensor, Tensor]:

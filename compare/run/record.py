@@ -29,7 +29,8 @@ from compare.run.jsonl import GrowingFile, Records, encode_line, read_records, w
 from compare.run.refusal import place, shown
 from compare.run.toml_file import to_toml
 
-LOG10_FLOOR = 0.1  # ulps; half an ulp is the smallest difference that two results can have
+RELATIVE = "gap/relative "  # how the tags of gaps relative to a gradient's size start
+LOG10_FLOOR = -20.0  # four decades under float64's rounding, so that no gap is drawn apart from the smallest one
 
 
 class RunRecord:
@@ -43,7 +44,7 @@ class RunRecord:
     complete: bool
 
     def __init__(self, path: Path, on_warning: Callable[[str], None]) -> None:
-        """Open the logs in the empty folder `path`. Raises `OSError`; use `create`."""
+        """Start the logs in the folder `path`, which holds none. Raises `OSError`; use `create`."""
         self.path = path
         self.complete = True
         self._on_warning = on_warning
@@ -70,31 +71,31 @@ class RunRecord:
         *,
         overwrite: bool,
         engine: str = "reference",
+        device: str | None = None,
         on_warning: Callable[[str], None] | None = None,
     ) -> Self:
         """A new run in the folder `root/name`, for this process alone; see `new_folder` for names and `overwrite`.
 
-        `config` holds what `to_toml` can write. `on_warning` gets the one line about logs that cannot be written; it
-        is printed to stderr by default. Raises `ValueError` for a name that is taken or not a plain file name, and
-        for a folder that cannot be written.
+        `config` holds what `to_toml` can write; `engine` and `device` are those in use, where the config may say
+        "auto". `on_warning` gets the one line about logs that cannot be written; it is printed to stderr by default.
+        Raises `ValueError` for a name that is taken or not a plain file name, and for a folder that cannot be written.
         """
-        settings = to_toml({"config": config, "versions": _versions(), "machine": _machine(engine)})
+        settings = to_toml({"config": config, "versions": _versions(), "machine": _machine(engine, device)})
         path = new_folder(root, name, data_name, overwrite=overwrite)
         try:
-            record = cls(path, on_warning or _print_warning)
             (path / "config.toml").write_text(settings, encoding="utf-8", newline="\n")
+            return cls(path, on_warning or _print_warning)
         except BaseException as error:
             shutil.rmtree(path, ignore_errors=True)  # this process has just made it
             if isinstance(error, OSError):
                 raise unwritable(path, error) from None
             raise
-        return record
 
     def scalars(self, step: int, values: Mapping[str, Mapping[str, float]]) -> None:
         """Log `{run: {tag: value}}` at `step`, for runs among "manual", "autograd" and "gap".
 
-        `metrics.jsonl` gets one line with the float64 values. TensorBoard gets them as float32, and for each gap in
-        ulps (`gap/ulp ...`) its log10 as well (`gap/log10 ulp ...`, see `log10_gap`).
+        `metrics.jsonl` gets one line with the float64 values. TensorBoard gets them as float32, and instead of a
+        relative gap (`gap/relative ...`) its log10 (`gap/log10 relative ...`, see `log10_gap`).
         """
         unknown = values.keys() - set(RUNS)
         if unknown:
@@ -103,7 +104,7 @@ class RunRecord:
         self._log(METRICS, step, numbers)
         for run, tags in numbers.items():
             with self._surviving(run, step):
-                self._events[run].scalars(step, _with_log10(tags))
+                self._events[run].scalars(step, _drawn(tags))
 
     def timing(self, step: int, values: Mapping[str, Any]) -> None:
         """Log what differs between machines and repetitions, such as seconds; the wall-clock time is added."""
@@ -111,6 +112,7 @@ class RunRecord:
 
     def text(self, tag: str, text: str, *, step: int = 0) -> None:
         """Log a text, such as the verdict; TensorBoard shows it as Markdown, in the run "gap"."""
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")  # a path in it can hold what is no UTF-8
         self._log("text.jsonl", step, {"tag": tag, "text": text})
         with self._surviving("gap", step):
             self._events["gap"].text(step, tag, text)
@@ -130,7 +132,7 @@ class RunRecord:
 
     def _log(self, name: str, step: int, record: Mapping[str, Any]) -> None:
         with self._surviving(name, step):
-            self._logs[name].append(encode_line({"step": step, **record}))
+            self._logs[name].append(encode_line({"step": int(step), **record}))
 
     @contextlib.contextmanager
     def _surviving(self, name: str, step: int | None) -> Iterator[None]:
@@ -138,19 +140,19 @@ class RunRecord:
         try:
             yield
         except OSError as error:
-            if self.complete:
+            first, self.complete = self.complete, False
+            if first:
                 since = "" if step is None else f" from step {step} on"
                 reason = error.strerror or str(error)
                 self._on_warning(
                     f"{place(self.path / name)}: cannot be written ({reason}); the logs are incomplete{since}, "
                     "training goes on"
                 )
-            self.complete = False
 
 
-def log10_gap(ulps: float) -> float:
-    """log10 of a gap in ulps, for a chart: a gap under 0.1 ulp, so also none at all, is drawn at -1."""
-    return math.log10(max(ulps, LOG10_FLOOR))  # NaN stays NaN: max returns its first argument then
+def log10_gap(gap: float) -> float:
+    """log10 of a relative gap, for a chart: no gap at all, as any under 1e-20, is drawn at -20; NaN stays NaN."""
+    return max(math.log10(gap), LOG10_FLOOR) if gap else LOG10_FLOOR
 
 
 def read_metrics(path: Path) -> Records:
@@ -165,13 +167,18 @@ def read_metrics(path: Path) -> Records:
 
 
 def _print_warning(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):  # stderr can be a full disk too, or closed
+        print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
-def _with_log10(tags: Mapping[str, float]) -> dict[str, float]:
-    ulp = "gap/ulp "
-    logs = {f"gap/log10 ulp {tag.removeprefix(ulp)}": log10_gap(v) for tag, v in tags.items() if tag.startswith(ulp)}
-    return {**tags, **logs}
+def _drawn(tags: Mapping[str, float]) -> dict[str, float]:
+    """What TensorBoard draws of `tags`."""
+    return {
+        (f"gap/log10 {tag.removeprefix('gap/')}" if tag.startswith(RELATIVE) else tag): (
+            log10_gap(value) if tag.startswith(RELATIVE) else value
+        )
+        for tag, value in tags.items()
+    }
 
 
 def _versions() -> dict[str, str]:
@@ -184,5 +191,6 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _machine(engine: str) -> dict[str, Any]:
-    return {"engine": engine, "threads": torch.get_num_threads(), "platform": platform.platform()}
+def _machine(engine: str, device: str | None) -> dict[str, Any]:
+    threads = torch.get_num_threads()
+    return {"engine": engine, "device": device, "threads": threads, "platform": platform.platform()}

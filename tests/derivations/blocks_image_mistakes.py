@@ -218,4 +218,5 @@ def unflattened_in_another_order(x, W1, W2, dout, z, a, p, flat):
     share = top / top.sum((3, 5), keepdim=True)
     da = (dp[:, :, :, None, :, None] * share).reshape(a.shape)
     dz = da * (z > 0)
-    return {"W2": dout.T @ flat, "b2": dout.sum(0), "flat": dflat, "p": dp, "a": da, "z": dz}
+    dx = F.conv_transpose2d(dz, W1)
+    return {"W2": dout.T @ flat, "b2": dout.sum(0), "flat": dflat, "p": dp, "a": da, "z": dz, "x": dx}

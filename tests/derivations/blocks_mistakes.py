@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 
-from compare.check.inputs import positive, real
 from tests.derivations import wrong
 from tests.derivations.blocks import (
     BATCH_NORM,
@@ -27,6 +26,7 @@ from tests.derivations.blocks import (
     softmax_forward,
     tied_forward,
 )
+from tests.derivations.mlp_costs import POWER, power_forward
 
 WHOLE = {"whole_batch": True}  # statistics of a single sample are degenerate
 
@@ -319,19 +319,6 @@ def quotient_rule_square_lost(x, scale, y, u, r):
     """-x / s for -x / s^2."""
     dr = (1 - y / r) / len(x)
     return {"r": dr, "u": dr, "shift": dr.sum(0), "scale": -(dr * x / scale).sum(0), "x": dr / scale}
-
-
-def power_forward(x, p, y):
-    """A power whose exponent is learned as well; x may be small."""
-    a = x**p
-    return ((a - y) ** 2).sum() / len(x), {"a": a}
-
-
-POWER = {
-    "x": positive("m", "d", low=0.3, high=2.0),
-    "p": positive("d", low=0.5, high=3.0),
-    "y": real("m", "d"),
-}
 
 
 @wrong(power_forward, POWER, steps=("x",), cause="wrong_index")

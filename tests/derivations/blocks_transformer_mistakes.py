@@ -7,7 +7,7 @@ import math
 import torch
 
 from tests.derivations import wrong
-from tests.derivations.blocks import (
+from tests.derivations.blocks_transformer import (
     ATTENTION,
     EMBEDDING,
     GATED,
@@ -101,13 +101,16 @@ def input_through_values_only(x, Wq, Wv, dout, q, k, v, p):
 
 
 @wrong(multi_head_forward, MULTI_HEAD, steps=("q", "k"), cause="wrong_count")
-def scale_of_the_full_width(heads, Wo, dout, q, k, v, p):
+def scale_of_the_full_width(x, heads, Wo, dout, q, k, v, p):
     """sqrt of the whole width, where each head has its own."""
     B, T, C = dout.shape
     do = (dout @ Wo).view(B, T, heads, C // heads).transpose(1, 2)
     dp = do @ v.transpose(2, 3)
     ds = p * (dp - (dp * p).sum(-1, keepdim=True)) / math.sqrt(C)
-    return {"o": do, "p": dp, "v": p.transpose(2, 3) @ do, "q": ds @ k, "k": ds.transpose(2, 3) @ q}
+    dq, dk, dv = ds @ k, ds.transpose(2, 3) @ q, p.transpose(2, 3) @ do
+    rows = x.reshape(-1, C)
+    dWq, dWk, dWv = (d.transpose(1, 2).reshape(-1, C).T @ rows for d in (dq, dk, dv))
+    return {"o": do, "p": dp, "v": dv, "q": dq, "k": dk, "Wq": dWq, "Wk": dWk, "Wv": dWv}
 
 
 @wrong(multi_head_forward, MULTI_HEAD, steps=("o",), cause="wrong_index")

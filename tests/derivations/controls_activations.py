@@ -85,7 +85,7 @@ SLOPES = {
     "relu_sign_of_a": (torch.relu, lambda z, a: torch.sign(a)),
     "relu_half_sum": (torch.relu, lambda z, a: (1 + torch.sign(z)) / 2),
     "relu_heaviside": (torch.relu, lambda z, a: torch.heaviside(z, z.new_zeros(()))),
-    "relu_numpy": (torch.relu, lambda z, a: torch.from_numpy(np.where(z.numpy() > 0, 1.0, 0.0))),
+    "relu_numpy": (torch.relu, lambda z, a: torch.from_numpy(np.where(z.numpy() > 0, 1.0, 0.0)).to(z.dtype)),
     "leaky_where": (
         lambda z: F.leaky_relu(z, 0.1),
         lambda z, a: torch.where(z > 0, torch.ones_like(z), torch.full_like(z, 0.1)),

@@ -69,20 +69,27 @@ def in_place_on_copies(x, W, c):
     return {"x": dx.sum(1), "b": db[0]}
 
 
-@control(layer, {**LAYER, "x": torch.ones(1, 3).double().expand(5, 3), "W": normal(0, W=(3, 4))["W"].T,
-                 "b": normal(1, b=(8,))["b"][::2], "c": normal(2, c=(5, 8))["c"][:, 1::2]})  # fmt: skip
+ODD_LAYOUTS = {
+    "x": torch.ones(1, 3).double().expand(5, 3),
+    "W": normal(0, W=(3, 4))["W"].T,
+    "b": normal(1, b=(8,))["b"][::2],
+    "c": normal(2, c=(5, 8))["c"][:, 1::2],
+}
+NARROW = normal(3, x=(1000, 1), W=(1, 1), b=(1,), c=(1000, 1))
+WIDE = normal(4, x=(4, 300), W=(200, 300), b=(200,), c=(4, 200))
+
+
+@control(layer, ODD_LAYOUTS)
 def inputs_expanded_transposed_and_strided(x, W, b, c):
     return {"x": c @ W, "W": torch.outer(c.sum(0), x[0]), "b": c.sum(0)}
 
 
-@control(layer, {"x": normal(3, x=(1000, 1))["x"], "W": normal(4, W=(1, 1))["W"], "b": normal(5, b=(1,))["b"],
-                 "c": normal(6, c=(1000, 1))["c"]})  # fmt: skip
+@control(layer, NARROW)
 def everything_of_width_one(x, W, c):
     return {"x": c * W.item(), "W": (c.squeeze() @ x.squeeze()).reshape(1, 1), "b": c.sum().reshape(1)}
 
 
-@control(layer, {"x": normal(3, x=(4, 300))["x"], "W": normal(4, W=(200, 300))["W"], "b": normal(5, b=(200,))["b"],
-                 "c": normal(6, c=(4, 200))["c"]})  # fmt: skip
+@control(layer, WIDE)
 def wide_layer(x, W, c):
     blocks = [c @ block for block in W.split(64, dim=1)]
     return {"x": torch.cat(blocks, 1), "W": torch.cat([part.T @ x for part in c.split(33, dim=1)]), "b": c.sum(0)}

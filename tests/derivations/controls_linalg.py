@@ -257,7 +257,7 @@ def ridge(X, y, log_l2, c):
 @control(ridge, {"X": real("m", "d", **UNIT), "y": real("m"), "log_l2": real(low=-1, high=1), "c": real("d")})
 def ridge_by_the_dual(X, y, log_l2, w, c):
     """v = H^-1 c through the m x m side: H^-1 = (I - X' (l2 I + X X')^-1 X) / l2."""
-    l2 = log_l2.exp()
+    X, y, w, c, l2 = X.double(), y.double(), w.double(), c.double(), log_l2.double().exp()
     v = (c - X.T @ torch.linalg.solve(X @ X.T + l2 * torch.eye(len(X), dtype=X.dtype), X @ c)) / l2
     residual = y - X @ w
     return {

@@ -296,6 +296,6 @@ def spectrum(x, c):
 def power_spectrum_by_cosines(x, c):
     """dx = 2 sum_f c_f (Re X_f cos + Im X_f sin), the transform written as two real matrices."""
     n = x.shape[1]
-    angle = 2 * torch.pi * torch.outer(torch.arange(n), torch.arange(n // 2 + 1)) / n
+    angle = 2 * torch.pi * torch.outer(torch.arange(n), torch.arange(n // 2 + 1)).double() / n
     C, S = torch.cos(angle).to(x.dtype), -torch.sin(angle).to(x.dtype)
     return {"x": 2 * ((x @ C * c) @ C.T + (x @ S * c) @ S.T)}

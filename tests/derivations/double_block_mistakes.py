@@ -11,30 +11,20 @@ import torch
 
 from tests.derivations import wrong
 from tests.derivations.blocks import (
-    ATTENTION,
     BATCH_NORM,
     DROPOUT,
-    EMBEDDING,
     LAYER_NORM,
     RESIDUAL,
     TIED,
-    attention_forward,
     batch_norm_forward,
     dropout_forward,
-    embedding_forward,
     layer_norm_forward,
     residual_forward,
     tied_forward,
 )
 from tests.derivations.blocks_image import CONV, conv_forward
-from tests.derivations.blocks_recurrent import (
-    GRU,
-    LSTM,
-    UNROLLED,
-    gru_forward,
-    lstm_forward,
-    unrolled_forward,
-)
+from tests.derivations.blocks_recurrent import GRU, LSTM, UNROLLED, gru_forward, lstm_forward, unrolled_forward
+from tests.derivations.blocks_transformer import ATTENTION, EMBEDDING, attention_forward, embedding_forward
 
 
 @wrong(residual_forward, RESIDUAL, steps=("z2", "x"), cause="missing_activation_derivative + missing_path")

@@ -19,8 +19,7 @@ from tests.derivations.mlp import (
     sigmoid_net,
     tanh_net,
 )
-from tests.derivations.mlp_mistakes import SQUARE, square_forward
-from tests.derivations.mlp_styles import COLUMNS, DEEP, column_forward, deep_forward
+from tests.derivations.mlp_styles import COLUMNS, DEEP, SQUARE, column_forward, deep_forward, square_forward
 
 
 @wrong(sigmoid_net, YES_NO, steps=("z3", "z2"), cause="missing_mean + missing_activation_derivative")

@@ -9,29 +9,28 @@ import math
 
 import torch
 
-from compare.check.inputs import binary, constant, index, one_hot, positive, real
+from compare.check.inputs import real
 from tests.derivations import wrong
-from tests.derivations.mlp import (
-    CLASS_INDEX,
-    NUMBERS,
-    class_index_forward,
-    half_square,
-    two_layers,
-    weights,
+from tests.derivations.mlp import CLASS_INDEX, class_index_forward, weights
+from tests.derivations.mlp_costs import (
+    CUBE,
+    DIAMOND,
+    EXPONENTIAL,
+    GAUSSIAN,
+    HINGE,
+    MEAN_SQUARE,
+    PENALTY,
+    SMOOTHED,
+    cube_forward,
+    diamond_forward,
+    exponential_forward,
+    gaussian_forward,
+    gelu_tanh_net,
+    hinge_forward,
+    mean_square_forward,
+    penalty_forward,
+    smoothed_forward,
 )
-
-
-def penalty_forward(x, W2, b2, W3, b3, y, reg):
-    """A penalty without the half: reg times the sum of squares."""
-    z2 = x @ W2.T + b2
-    a2 = torch.relu(z2)
-    z3 = a2 @ W3.T + b3
-    rows = torch.arange(len(x))
-    J = (torch.logsumexp(z3, 1) - z3[rows, y]).mean() + reg * ((W2**2).sum() + (W3**2).sum())
-    return J, {"z2": z2, "a2": a2, "z3": z3}
-
-
-PENALTY = {**CLASS_INDEX, "reg": constant(0.05)}
 
 
 @wrong(penalty_forward, PENALTY, steps=("W3", "W2"), cause="wrong_l2", source="CS231n: with and without the half")
@@ -43,19 +42,6 @@ def gradient_of_the_other_penalty(x, W2, W3, y, reg, z2, a2, z3):
     dz2 = dz3 @ W3
     dz2[z2 <= 0] = 0
     return {"z3": dz3, "W3": dz3.T @ a2 + reg * W3, "z2": dz2, "W2": dz2.T @ x + reg * W2, "b2": dz2.sum(0)}
-
-
-def hinge_forward(x, W, y):
-    """Multi-class hinge loss, margin 1."""
-    s = x @ W.T
-    m = len(x)
-    correct = s[torch.arange(m), y][:, None]
-    margins = torch.relu(s - correct + 1)
-    J = (margins.sum() - m) / m  # the margin of the right class itself is 1
-    return J, {"s": s}
-
-
-HINGE = {"x": real("m", "d"), "W": real("k", "d"), "y": index("m", classes="k")}
 
 
 @wrong(hinge_forward, HINGE, steps=("s",), cause="wrong_count", source="CS231n assignment 1, SVM")
@@ -90,18 +76,6 @@ def margins_for_indicators(x, W, y, s):
     return {"s": ds, "W": ds.T @ x, "x": ds @ W}
 
 
-def mean_square_forward(x, W2, b2, W3, b3, y, alpha):
-    """Half the squared error averaged over samples and outputs; the penalty is divided by the batch as well."""
-    z2 = x @ W2.T + b2
-    a2 = torch.tanh(z2)
-    z3 = a2 @ W3.T + b3
-    J = 0.5 * ((z3 - y) ** 2).mean() + 0.5 * alpha / len(x) * ((W2**2).sum() + (W3**2).sum())
-    return J, {"z2": z2, "a2": a2, "z3": z3}
-
-
-MEAN_SQUARE = {**NUMBERS, "alpha": constant(0.3)}
-
-
 @wrong(mean_square_forward, MEAN_SQUARE, steps=("z3",), cause="missing_mean", source="scikit-learn 8349")
 def not_averaged_over_outputs(x, W2, W3, y, alpha, a2, z3):
     n = len(x)
@@ -115,24 +89,6 @@ def penalty_taken_without_the_batch(x, W2, W3, y, alpha, a2, z3):
     d3 = (z3 - y) / z3.numel()
     d2 = (d3 @ W3) * (1 - a2**2)
     return {"z3": d3, "W3": d3.T @ a2 + alpha * W3, "z2": d2, "W2": d2.T @ x + alpha * W2}
-
-
-def smoothed_forward(x, W, y, keep, smoothing):
-    """Cross-entropy with smoothed labels; samples with keep = 0 are left out of sum and mean."""
-    z = x @ W.T
-    logp = torch.log_softmax(z, 1)
-    target = (1 - smoothing) * y + smoothing / z.shape[1]
-    J = -(keep[:, None] * target * logp).sum() / keep.sum()
-    return J, {"z": z, "logp": logp}
-
-
-SMOOTHED = {
-    "x": real("m", "d"),
-    "W": real("k", "d"),
-    "y": one_hot("m", "k"),
-    "keep": binary("m", where=lambda t: bool(t.sum() >= 1)),
-    "smoothing": constant(0.1),
-}
 
 
 @wrong(smoothed_forward, SMOOTHED, steps=("z",), cause="wrong_mask", source="pytorch 73205: ignored samples smoothed")
@@ -159,16 +115,6 @@ def smoothing_only_in_the_right_class(x, W, y, keep, smoothing, z):
     dz = torch.softmax(z, 1) - (1 - smoothing) * y
     dz = keep[:, None] * dz / keep.sum()
     return {"z": dz, "W": dz.T @ x, "x": dz @ W}
-
-
-def diamond_forward(a, b):
-    d = a * b
-    e = a + b
-    f = d * e
-    return f.sum(), {"d": d, "e": e, "f": f}
-
-
-DIAMOND = {"a": real("n"), "b": real("n")}
 
 
 @wrong(diamond_forward, DIAMOND, steps=("b", "a"), cause="overwritten", source="micrograd's lecture: a node used twice")
@@ -200,15 +146,6 @@ def gradients_never_zeroed(a, b, d, e):
     return new
 
 
-def cube_forward(x, w, y):
-    u = w * x
-    a = u**3
-    return half_square(a, y), {"u": u, "a": a}
-
-
-CUBE = {"x": real("m", "d"), "w": real("d"), "y": real("m", "d")}
-
-
 @wrong(
     cube_forward, CUBE, steps=("u",), cause="wrong_activation_derivative", source="js-pytorch 42: 2 a for any exponent"
 )
@@ -234,39 +171,10 @@ def broadcast_factor_not_reduced(x, w, y, u, a):
     return {"a": da, "u": du, "w": du * x, "x": du * w}
 
 
-def exponential_forward(x, base, y):
-    a = base**x
-    return half_square(a, y), {"a": a}
-
-
-EXPONENTIAL = {
-    "x": positive("m", "d", low=0.2, high=2.0),
-    "base": positive("d", low=0.5, high=3.0),
-    "y": real("m", "d"),
-}
-
-
 @wrong(exponential_forward, EXPONENTIAL, steps=("x",), cause="wrong_operand", source="tt-metal 55289: rpow")
 def power_rule_for_an_exponential(x, base, y, a):
     da = (a - y) / len(x)
     return {"a": da, "x": da * base * x ** (base - 1), "base": (da * x * base ** (x - 1)).sum(0)}
-
-
-def gaussian_forward(dx, dy, A, B, C, g):
-    """A splatted Gaussian: exp(-(A dx^2 + C dy^2)/2 - B dx dy)."""
-    power = -0.5 * (A * dx * dx + C * dy * dy) - B * dx * dy
-    w = torch.exp(power)
-    return (w * g).sum(), {"power": power, "w": w}
-
-
-GAUSSIAN = {
-    "dx": real("n", low=-1.0, high=1.0),
-    "dy": real("n", low=-1.0, high=1.0),
-    "A": positive(1),
-    "B": real(1, low=-0.1, high=0.1),
-    "C": positive(1),
-    "g": real("n"),
-}
 
 
 @wrong(gaussian_forward, GAUSSIAN, steps=("B",), cause="wrong_factor", source="gaussian-splatting 551")
@@ -281,9 +189,6 @@ def half_in_the_mixed_term(dx, dy, A, B, C, g, w):
         "C": (dpower * -0.5 * dy * dy).sum().reshape(1),
         "dx": dpower * (-A * dx - B * dy),
     }
-
-
-gelu_tanh_net = two_layers(lambda z: torch.nn.functional.gelu(z, approximate="tanh"), half_square)
 
 
 @wrong(gelu_tanh_net, weights(real("m", "k")), steps=("z2",), cause="wrong_factor", source="GPT-2 ports: the 3 of z^3")

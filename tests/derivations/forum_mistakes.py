@@ -9,34 +9,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from compare.check.inputs import binary, real
 from tests.derivations import wrong
-from tests.derivations.mlp import (
-    NUMBERS,
-    YES_NO,
-    sigmoid_net,
-    tanh_net,
-)
+from tests.derivations.mlp import NUMBERS, YES_NO, sigmoid_net, tanh_net
+from tests.derivations.mlp_costs import LOGISTIC_COLUMNS, PLANAR, logistic_forward, planar_forward
 from tests.derivations.mlp_styles import squared_output_forward
 
-
-def planar_forward(X, W1, b1, W2, b2, Y):
-    """A tanh layer and one logistic output, samples in columns; here layers count from the first weight."""
-    Z1 = W1 @ X + b1
-    A1 = torch.tanh(Z1)
-    Z2 = W2 @ A1 + b2
-    J = (torch.logaddexp(Z2, torch.zeros_like(Z2)) - Y * Z2).sum() / X.shape[1]
-    return J, {"Z1": Z1, "A1": A1, "Z2": Z2}
-
-
-PLANAR = {
-    "X": real("d", "m"),
-    "W1": real("h", "d"),
-    "b1": real("h", 1),
-    "W2": real(1, "h"),
-    "b2": real(1, 1),
-    "Y": binary(1, "m"),
-}
 COURSERA = {"mean_in": ("X", 1), "verdict": "rescaled"}  # deltas are m times dJ/dZ, and 1/m stands in dW
 
 
@@ -128,16 +105,6 @@ def factor_two_and_four_over_m(X, W2, Y, A1, Z2):
     dZ1 = (W2.T @ dZ2) * (1 - A1**2)
     db1 = 4.0 / m * dZ1.sum(1, keepdim=True)
     return {"Z2": dZ2, "W2": dZ2 @ A1.T * 2 / m, "Z1": dZ1, "W1": dZ1 @ X.T / m, "b1": db1}
-
-
-def logistic_forward(X, w, b, Y):
-    """Logistic regression by columns: w is (d, 1)."""
-    z = w.T @ X + b
-    J = (torch.logaddexp(z, torch.zeros_like(z)) - Y * z).sum() / X.shape[1]
-    return J, {"z": z}
-
-
-LOGISTIC_COLUMNS = {"X": real("d", "m"), "w": real("d", 1), "b": real(1, 1), "Y": binary(1, "m")}
 
 
 @wrong(logistic_forward, LOGISTIC_COLUMNS, steps=("w",), cause="elementwise_for_matmul", source="Coursera week 2")

@@ -9,10 +9,7 @@ import numpy as np
 import torch
 
 from tests.derivations import wrong
-from tests.derivations.mlp import (
-    YES_NO,
-    sigmoid_net,
-)
+from tests.derivations.mlp import YES_NO, sigmoid_net
 from tests.derivations.mlp_styles import COLUMNS, column_forward
 
 

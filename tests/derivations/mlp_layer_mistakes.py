@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from compare.check.inputs import binary, real
 from tests.derivations import wrong
 from tests.derivations.mlp import (
     CLASS_INDEX,
@@ -12,12 +11,11 @@ from tests.derivations.mlp import (
     NUMBERS,
     YES_NO,
     class_index_forward,
-    log_loss,
     relu_net,
     sigmoid_net,
     tanh_net,
 )
-from tests.derivations.mlp_styles import squared_output_forward
+from tests.derivations.mlp_styles import SQUARE, square_forward, squared_output_forward
 
 
 @wrong(sigmoid_net, YES_NO, steps=("z3",), cause="sign")
@@ -225,4 +223,3 @@ def input_gradient_transposed(x, W2, W3, W4, y, a2, a3, z4):
     d3 = (d4 @ W4) * a3 * (1 - a3)
     d2 = (d3 @ W3) * a2 * (1 - a2)
     return {"z4": d4, "z3": d3, "z2": d2, "W2": d2.T @ x, "b2": d2.sum(0), "x": d2 @ W2.T}
-

@@ -37,6 +37,16 @@ theirs with " + "):
     order_of_operations             brackets, broadcasting or nesting of the right parts wrong
     modified_in_place               a quantity changed before its last use
     special_case                    wrong only in a rare branch or a single entry
+
+Options, for every module of the corpus that plants by hand:
+
+    verdict       what a right derivation gets where it is not `right` (`rescaled`)
+    mean_in       (input, axis) that counts the samples where deltas are m times dJ/dz and 1/m stands in dW:
+                  the steps are wrong beyond that convention
+    imprecise     right but for a step in lower precision
+    rare          seen only at these values; ties, the same for equal values
+    whole_batch   a single sample is degenerate; tensors, the sizes must agree for the mistake to run at all
+    stateful      right at the first call
 """
 
 from __future__ import annotations
@@ -311,4 +321,3 @@ def leak_times_z(x, W3, y, z2, a2, z3):
     slope[z2 < 0] = 0.1 * z2[z2 < 0]
     d2 = (d3 @ W3) * slope
     return {"z3": d3, "W3": d3.T @ a2, "z2": d2, "W2": d2.T @ x, "b2": d2.sum(0)}
-

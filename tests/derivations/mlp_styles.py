@@ -271,3 +271,36 @@ def log_softmax_step_by_step(x, W2, y, logp):
     dlogp[torch.arange(m), y] = -1 / m
     dz2 = dlogp - torch.exp(logp) * dlogp.sum(1, keepdim=True)
     return {"logp": dlogp, "z2": dz2, "W2": dz2.T @ x, "b2": dz2.sum(0), "x": dz2 @ W2}
+
+
+def square_forward(x, W2, b2, W3, b3, W4, b4, y):
+    z2 = x @ W2.T + b2
+    a2 = torch.sigmoid(z2)
+    z3 = a2 @ W3.T + b3
+    a3 = torch.sigmoid(z3)
+    z4 = a3 @ W4.T + b4
+    return log_loss(z4, y), {"z2": z2, "a2": a2, "z3": z3, "a3": a3, "z4": z4}
+
+
+SQUARE = {
+    "x": real("m", "h"),
+    "W2": real("h", "h"),
+    "b2": real("h"),
+    "W3": real("h", "h"),
+    "b3": real("h"),
+    "W4": real("k", "h"),
+    "b4": real("k"),
+    "y": binary("m", "k"),
+}
+
+
+@correct(square_forward, SQUARE)
+def three_layers_of_one_width(x, W2, W3, W4, y, a2, a3, z4):
+    d4 = (torch.sigmoid(z4) - y) / len(x)
+    da3 = d4 @ W4
+    d3 = da3 * a3 * (1 - a3)
+    da2 = d3 @ W3
+    d2 = da2 * a2 * (1 - a2)
+    grads = {"z4": d4, "a3": da3, "z3": d3, "a2": da2, "z2": d2, "x": d2 @ W2}
+    grads |= {"W4": d4.T @ a3, "W3": d3.T @ a2, "W2": d2.T @ x}
+    return grads | {"b4": d4.sum(0), "b3": d3.sum(0), "b2": d2.sum(0)}

@@ -21,8 +21,7 @@ from tests.derivations.mlp import (
     tanh_net,
     weights,
 )
-from tests.derivations.mlp_mistakes import SQUARE, square_forward
-from tests.derivations.mlp_styles import DEEP, deep_forward
+from tests.derivations.mlp_styles import DEEP, SQUARE, deep_forward, square_forward
 
 
 @wrong(l2_forward, L2_INPUTS, steps=("W3", "W2"), cause="missing_l2")

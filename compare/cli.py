@@ -1,0 +1,165 @@
+"""The command `manualbp`: finds the command that is asked for, and turns every ending into one line and a status.
+
+0 pass; 1 a verdict is not ok; 2 usage, data, or user code that cannot run; 3 logs incomplete; 4 diverged; 130 and 143
+signals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import io
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: the dataclass of its options, as `module:class`, whose instance is called to run it."""
+
+    options: str
+    summary: str
+    example: str
+
+    def load(self) -> Any:
+        """The class, imported only now: `manualbp --help` loads none."""
+        module, _, name = self.options.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+COMMANDS: dict[str, Command] = {
+    "train": Command(
+        "compare.commands.train:Train",
+        "train by hand-written gradients next to autograd, comparing both at every step",
+        "manualbp train --data digits --hidden 64 --l2 1e-4",
+    ),
+    "board": Command(
+        "compare.commands.board:Board",
+        "look at runs in TensorBoard",
+        "manualbp board",
+    ),
+    "replay": Command(
+        "compare.commands.replay:Replay",
+        "repeat the step at which a run's gradients did not agree",
+        "manualbp replay NAME",
+    ),
+}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the run ends as after Ctrl-C, with a status of its own."""
+
+    exit_status = 143
+
+
+class UsageError(Exception):
+    """Options that make no sense, in one line."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status, and never shows a traceback unless MANUALBP_TRACEBACK is set."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    with contextlib.suppress(ValueError):  # not in the main thread: signals are someone else's
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(args)
+    except KeyboardInterrupt as stop:
+        return _refused("stopped", getattr(stop, "exit_status", 130))
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ValueError, UsageError) as error:
+        if os.environ.get("MANUALBP_TRACEBACK"):
+            raise
+        return _refused(str(error), 2)
+    except Exception as error:
+        if os.environ.get("MANUALBP_TRACEBACK"):
+            raise
+        return _refused(f"{type(error).__name__}: {error} (MANUALBP_TRACEBACK=1 shows where)", 2)
+
+
+def _run(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if args else 2
+    if args[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"manualbp {version('manualbp')}")
+        return 0
+    if args[0] not in COMMANDS:
+        close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise UsageError(f"no command {args[0]!r}{hint}; commands: {', '.join(COMMANDS)}")
+    command = COMMANDS[args[0]]
+    options = command.load()
+    run: Callable[[], int] = _parsed(options, args[1:], command, f"manualbp {args[0]}")
+    return run()
+
+
+def _parsed(options: Any, args: list[str], command: Command, prog: str) -> Any:
+    """An instance of the command's dataclass. tyro's box of an error becomes one line."""
+    import tyro
+
+    defaults = options.defaults(args) if hasattr(options, "defaults") else tyro.MISSING_NONPROP
+    description = f"{command.summary[0].upper()}{command.summary[1:]}.\n\nExample: {command.example}"
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                options,
+                prog=prog,
+                args=args,
+                default=defaults,
+                description=description,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as end:
+        if end.code:
+            raise UsageError(f"{_in_one_line(said.getvalue())}; `{prog} --help` lists the options") from None
+        raise
+
+
+def _in_one_line(box: str) -> str:
+    """The sentence in tyro's box: what stands above the first rule, without frame and line breaks."""
+    lines = [line.strip(" │|").strip() for line in box.splitlines() if not line.lstrip().startswith(("╭", "╰", "+"))]
+    sentence = []
+    for line in lines:
+        if line and set(line) <= {"─", "-"}:
+            break
+        sentence.append(line)
+    text = " ".join(" ".join(sentence).split()).partition(" Got errors:")[0]
+    text = re.sub(r"^Error parsing (options|\S*Config\S*):\s*", "", text).removeprefix("Error parsing ")
+    suggested = re.search(r"Perhaps you meant:\W*(--[\w-]+)", " ".join(lines))
+    hint = f" (did you mean {suggested[1]}?)" if suggested else ""
+    return f"{text.rstrip('. ')}{hint}"
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
+    examples = "\n".join(f"  {command.example}" for command in COMMANDS.values())
+    return (
+        "Is the backpropagation that you derived by hand right, and if not, which step is wrong?\n\n"
+        f"usage: manualbp COMMAND [options]\n\ncommands:\n{commands}\n\nexamples:\n{examples}\n\n"
+        "`manualbp COMMAND --help` lists a command's options."
+    )
+
+
+def _refused(line: str, status: int) -> int:
+    print(f"manualbp: {' '.join(line.split())}", file=sys.stderr)
+    return status
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise Terminated
+
+
+if __name__ == "__main__":
+    sys.exit(main())

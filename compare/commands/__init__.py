@@ -1,0 +1,1 @@
+"""One file a command: the dataclass of its options, which runs it when called. `compare/cli.py` lists them."""

@@ -1,0 +1,185 @@
+"""Whether the hand-written gradient equals autograd's: bit for bit, or within what rounding explains."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compare.check.constants import THRESHOLD
+from compare.check.verdict import match
+from compare.run.network import Part
+from compare.run.pair import Gradients, Pair
+
+UPDATE_ULPS = 4.0  # a product and a difference, rounded once or twice, of the size of the larger operand
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One parameter's gradient, or update, where rounding does not explain how far it is from what it should be."""
+
+    path: str
+    reason: str  # of a gradient that cannot be compared, else empty
+    quantity: str = "gradient"
+    relative: float = 0.0  # largest error over the RMS of the expected gradient
+    ulps: float = 0.0
+    floors: float = 0.0  # largest error in floors
+    index: tuple[int, ...] = ()
+    expected: float = 0.0
+    got: float = 0.0
+
+
+class Gap:
+    """The largest difference of two gradients so far, by parameter, kept on the device."""
+
+    def __init__(self) -> None:
+        self.ulps: dict[str, Tensor] = {}
+        self.relative: dict[str, Tensor] = {}
+
+    def include(self, path: str, error: Tensor, expected: Tensor) -> None:
+        """Widen the gap by one parameter's |error|; in units in the last place, and relative to the RMS expected."""
+        if not error.numel():
+            return
+        magnitude = expected.abs()
+        spacing = torch.nextafter(magnitude, torch.full_like(magnitude, math.inf)) - magnitude
+        relative = error.max() / _norm(expected) * math.sqrt(expected.numel())
+        self._raise(self.ulps, path, (error / spacing).max())
+        self._raise(self.relative, path, torch.where(error.max() > 0, relative, torch.zeros_like(relative)))
+
+    def worst(self) -> tuple[float, float]:
+        """The largest over all parameters, in ulps and relative; 0 where nothing differed."""
+        return (
+            max((float(value) for value in self.ulps.values()), default=0.0),
+            max((float(value) for value in self.relative.values()), default=0.0),
+        )
+
+    def copy(self) -> Gap:
+        """A copy that later differences leave alone."""
+        other = Gap()
+        other.ulps, other.relative = dict(self.ulps), dict(self.relative)
+        return other
+
+    def _raise(self, kept: dict[str, Tensor], path: str, value: Tensor) -> None:
+        kept[path] = torch.maximum(kept[path], value) if path in kept else value
+
+
+class Agreement:
+    """Compares two gradients at each checked step.
+
+    As long as all were equal in every bit, that is the test, and both runs have the same weights. From the first
+    difference on, autograd's gradient is taken at the hand-written weights and judged by the noise floor: entry by
+    entry where it is measured, and in between by the ratio of the RMS floor to the RMS gradient found there.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.exact = True
+        self.gap = Gap()
+        self.checked = 0
+        self._ratios: dict[str, float] = {}
+        self._decided: set[str] = set()
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """Parameters whose gradients rounding explained whatever they were, at every step where it was measured."""
+        return () if self.exact else tuple(path for path in self.pair.paths if path not in self._decided)
+
+    def take_gap(self) -> tuple[float, float]:
+        """The largest gap since the last call, in ulps and relative to the RMS gradient."""
+        worst, self.gap = self.gap.worst(), Gap()
+        return worst
+
+    def differ(self, ours: Gradients, theirs: Gradients) -> bool | Tensor:
+        """Whether this step must be looked at closely. On CUDA a tensor, so that nothing waits for it."""
+        if ours.keys() != theirs.keys():
+            return True
+        pairs = [(path, ours[path], expected) for path, expected in theirs.items()]
+        if any(own.shape != expected.shape or own.dtype != expected.dtype for _, own, expected in pairs):
+            return True
+        if self.exact and not any(own.is_cuda for _, own, _ in pairs):
+            return not all(torch.equal(own, expected) for _, own, expected in pairs)
+        flags = []
+        for path, own, expected in pairs:
+            error = (own - expected).abs()
+            if self.exact:
+                flags.append(~(error == 0).all())
+                continue
+            self.gap.include(path, error, expected)
+            flags.append(~(_norm(error) <= THRESHOLD * self._ratios.get(path, 0.0) * _norm(expected)))
+        return torch.stack(flags).any() if flags else False
+
+    def judge(self, part: Part, ours: Gradients) -> list[Difference]:
+        """Measure the floor at this step and compare entry by entry; what rounding does not explain is returned."""
+        measured = self.pair.measured(part)
+        found = []
+        for path, expected in measured.values.items():
+            floor = measured.floors[path]
+            own = ours.get(path)
+            reason = _incomparable(own, expected)
+            if own is None or reason:
+                found.append(Difference(path, reason))
+                continue
+            seen = match((own,), expected, floor)
+            error = (own - expected).abs()
+            if not seen.ok:
+                found.append(_described(path, own, expected, error, seen.excess))
+                continue
+            if self.exact:  # the comparison that brought us here was between both runs' own weights
+                self.gap.include(path, error, expected)
+            size = float(_norm(expected))
+            self._ratios[path] = float(_norm(floor)) / size if size > 0 else 0.0
+            if seen.decided:
+                self._decided.add(path)
+        unknown = sorted(ours.keys() - measured.values.keys())
+        return found + [Difference(path, "is the gradient of no trained parameter") for path in unknown]
+
+
+def _incomparable(own: Tensor | None, expected: Tensor) -> str:
+    if own is None:
+        return "is missing from what backward returned"
+    if own.shape != expected.shape:
+        return f"has shape {tuple(own.shape)}, the parameter {tuple(expected.shape)}"
+    if own.dtype != expected.dtype:
+        return f"is {str(own.dtype)[6:]}, the parameter {str(expected.dtype)[6:]}"
+    return ""
+
+
+def _described(path: str, own: Tensor, expected: Tensor, error: Tensor, excess: Tensor) -> Difference:
+    index = tuple(int(i) for i in torch.unravel_index(excess.argmax(), expected.shape))
+    gap = Gap()
+    gap.include(path, error.nan_to_num(nan=math.inf), expected)
+    ulps, relative = gap.worst()
+    return Difference(
+        path,
+        "",
+        relative=relative,
+        ulps=ulps,
+        floors=float(excess.max()) * THRESHOLD,
+        index=index,
+        expected=float(expected[index]),
+        got=float(own[index]),
+    )
+
+
+def wrong_updates(
+    before: dict[str, Tensor], gradients: Gradients, after: dict[str, Tensor], lr: float
+) -> list[Difference]:
+    """Parameters that are not W - lr dJ/dW after the update, eq. (1), but for the rounding of two operations."""
+    found = []
+    for path, gradient in gradients.items():
+        expected = before[path] - lr * gradient
+        error = (after[path] - expected).abs()
+        size = torch.maximum(before[path].abs(), (lr * gradient).abs())
+        floor = size * torch.finfo(size.dtype).eps + torch.finfo(size.dtype).smallest_normal
+        if bool((error > UPDATE_ULPS * floor).any()):
+            off = _described(path, after[path], expected, error, error / floor)
+            found.append(dataclasses.replace(off, quantity="update"))
+    return found
+
+
+def _norm(t: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(t, dtype=torch.float64)
+    return norm

@@ -1,0 +1,221 @@
+"""Train a network by hand-written gradients next to its autograd twin, and hold the two against each other.
+
+result = train(TrainConfig(data="digits", hidden=(64,), epochs=40))
+result.verdict                          # "equal bit for bit"
+result.history["manual"]["loss/val"]    # one number an epoch
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+import manualbp as mbp
+from compare.check.report import GradientMismatch, Report
+from compare.names import names
+from compare.run.config import TrainConfig
+from compare.run.data import Data, load_data
+from compare.run.history import EpochReport, TrainResult, best_epoch, overfitting_epoch
+from compare.run.loop import Loop
+from compare.run.network import LOSSES, Part, build_network, described, outputs, parts, settled
+from compare.run.pair import Pair
+from compare.run.record import RunRecord
+from compare.run.settings import settings
+
+BUILT_BY_CONFIG = ("hidden", "activation", "init", "init_std")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be trained."""
+
+    config: TrainConfig
+    data: str
+    network: str
+    device: str
+    folder: Path
+    notes: list[str]
+
+
+class Watcher(Protocol):
+    """Whom a run tells how it goes."""
+
+    def started(self, plan: Plan) -> None:
+        """All is loaded and the run's folder is there."""
+
+    def evaluated(self, report: EpochReport) -> None:
+        """After an epoch; the first is epoch 0, before training."""
+
+    def warned(self, line: str) -> None:
+        """Something that does not end the run."""
+
+
+def train(
+    config: TrainConfig | None = None,
+    *,
+    net: mbp.Layer | None = None,
+    loss: mbp.Loss | None = None,
+    twin: nn.Module | None = None,
+    data: Data | None = None,
+    callback: Callable[[EpochReport], None] | None = None,
+) -> TrainResult:
+    """Train by hand and by autograd from one start on the same batches, comparing both gradients.
+
+    `net`, `loss`: the user's own layers or cost instead of those that `config` names; z[L] of the network goes into
+    the cost. `twin`: a module to hold `net` against, its parameters in the order of `net`'s (a copy is trained); by
+    default stock torch.nn, and for a layer or cost without a known twin autograd through its own forward, of which the
+    verdict tells. `data`: instead of `config.data`. `callback` is called after each evaluation.
+
+    Raises `GradientMismatch`, with the check's report, where a gradient is wrong; `ValueError` for bad input. A run
+    that diverges returns, with the verdict "diverged". Ctrl-C goes on as `KeyboardInterrupt` when the logs are closed.
+    """
+    result = execute(config or TrainConfig(), _Calling(callback), net=net, loss=loss, twin=twin, data=data)
+    if result.exit_status == 1:
+        raise GradientMismatch(result.report or Report(()), result.verdict_text)
+    if result.exit_status > 100:
+        raise KeyboardInterrupt
+    return result
+
+
+def execute(
+    config: TrainConfig,
+    watcher: Watcher,
+    *,
+    net: mbp.Layer | None = None,
+    loss: mbp.Loss | None = None,
+    twin: nn.Module | None = None,
+    data: Data | None = None,
+) -> TrainResult:
+    """As `train`, but every end of the run is a result, with its exit status. Raises `ValueError` for bad input."""
+    started = time.perf_counter()
+    data = data or load_data(
+        config.data,
+        target=config.target,
+        labels=config.labels,
+        task=config.task,
+        scale=config.scale,
+        val_fraction=config.val_fraction,
+        seed=config.seed,
+        max_bytes=config.max_bytes,
+    )
+    own_net, config = net is not None, _with_own(config, net, loss)
+    config = settled(config, data)
+    with settings(config) as place:
+        config = dataclasses.replace(config, device=place.name)
+        net = net or build_network(config, data.x_train.shape[1], outputs(config, data))
+        loss = loss or LOSSES[config.loss]()
+        training, validation = parts(config, data, place.device, place.dtype)
+        params = net.init(torch.Generator().manual_seed(config.seed), dtype=place.dtype, device=place.device)
+        pair = Pair(net, loss, params, lr=config.lr, l2=config.l2, twin=twin, stock_loss=config.twin_loss == "stock")
+        _fits(pair, training, data)
+        notes = _judged_by(pair)
+        network = described(net, loss)
+        record = RunRecord.create(
+            Path(config.runs),
+            config.name,
+            data.name,
+            dataclasses.asdict(config),
+            overwrite=config.overwrite,
+            on_warning=watcher.warned,
+        )
+        with record:
+            watcher.started(Plan(config, f"{data.name}: {data.note}", network, place.note, record.path, notes))
+            loop = Loop(config, pair, names(net, params), training, validation, record, classes=bool(data.classes))
+            record.text("network", network)
+            ending = loop.run(watcher.evaluated, own_net=own_net)
+            text = "; ".join((ending.text, *notes))
+            curves = loop.history["manual"]
+            found = {
+                "best_epoch": best_epoch(loop.epochs, curves["loss/val"]) if loop.epochs else None,
+                "overfitting_epoch": overfitting_epoch(loop.epochs, curves["loss/train"], curves["loss/val"])
+                if loop.epochs
+                else None,
+            }
+            record.text("verdict", text, step=loop.epoch)
+    return TrainResult(
+        config=config,
+        network=network,
+        verdict=ending.verdict,
+        verdict_text=text,
+        epochs=loop.epochs,
+        history=loop.history,
+        folder=record.path,
+        params=pair.params,
+        twin_params={path: p.detach() for path, p in pair.twin.parameters.items()},
+        steps=loop.done,
+        seconds=time.perf_counter() - started,
+        exit_status=ending.exit_status or (0 if record.complete else 3),
+        report=ending.report,
+        notes=notes,
+        **found,
+    )
+
+
+@dataclass(frozen=True)
+class _Calling:
+    """Tells a function of each evaluation."""
+
+    callback: Callable[[EpochReport], None] | None
+
+    def started(self, plan: Plan) -> None: ...
+
+    def evaluated(self, report: EpochReport) -> None:
+        if self.callback is not None:
+            self.callback(report)
+
+    def warned(self, line: str) -> None:
+        import warnings
+
+        warnings.warn(line, RuntimeWarning, stacklevel=2)
+
+
+def _with_own(config: TrainConfig, net: mbp.Layer | None, loss: mbp.Loss | None) -> TrainConfig:
+    """`config` with the form of targets that the user's own cost takes.
+
+    Raises `ValueError` for options that describe what is given as an object.
+    """
+    if net is not None:
+        changed = [name for name in BUILT_BY_CONFIG if getattr(config, name) != getattr(TrainConfig, name)]
+        if changed:
+            raise ValueError(
+                f"net= is given, and so is {', '.join(changed)} of a network to be built; drop one of them"
+            )
+        config = dataclasses.replace(config, hidden=())
+    if loss is not None and config.loss == "auto":
+        for name, kind in LOSSES.items():
+            if isinstance(loss, kind):  # type: ignore[arg-type]
+                return dataclasses.replace(config, loss=name)
+    return config
+
+
+def _fits(pair: Pair, part: Part, data: Data) -> None:
+    """Raises `ValueError` where network, cost and data do not go together."""
+    x, y = part.x[:2], part.y[:2]
+    with torch.no_grad():
+        z = pair.net.forward(pair.params, x)[0]
+        pair.loss.forward(z, y)
+        if y.dtype == torch.int64 and z.shape[1] < len(data.classes):
+            raise ValueError(f"the network has {z.shape[1]} outputs, {data.name} {len(data.classes)} classes")
+        theirs = pair.twin.module(x)
+    if theirs.shape != z.shape:
+        raise ValueError(f"twin: its output has shape {tuple(theirs.shape)}, the network's {tuple(z.shape)}")
+
+
+def _judged_by(pair: Pair) -> list[str]:
+    """What the verdict must say of layers and costs without a known twin."""
+    known = names(pair.net, pair.params).outputs
+    notes = [
+        f"{known.get(path, path or 'the network')}: autograd through its own forward" for path in pair.through_forward
+    ]
+    if pair.own_loss:
+        notes.append(f"loss {type(pair.loss).__name__}: autograd through its own forward")
+    if pair.given_twin is not None:
+        notes.append(f"twin: {type(pair.given_twin).__name__}, as given")
+    return notes

@@ -1,0 +1,1 @@
+"""How reports and results are shown. Reads them, and computes nothing about gradients."""
