@@ -27,7 +27,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Collection
 from typing import Any, NoReturn
 
 import numpy as np
@@ -35,9 +34,10 @@ import psutil
 import torch
 
 from compare.child import serve
+from compare.processes import descendants, kill
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-CHANNEL = 3  # the child's file descriptor for messages
+CHANNEL = 3  # the file descriptor for messages to the parent, of a child and of a supervisor
 GRACE = 2.0  # seconds that supervisors have to end once the parent has gone
 
 
@@ -57,7 +57,10 @@ def main(control_fd: int) -> None:
         ready, _, _ = select.select([control.fileno(), wake], [], [])
         if wake in ready:
             os.read(wake, 4096)
-            if reap(supervisors):
+            ended = reap()
+            killed = any(os.WIFSIGNALED(ended[pid]) for pid in supervisors & ended.keys())
+            supervisors.difference_update(ended)
+            if killed:
                 kill_all(keep=supervisors)
         if control.fileno() in ready:
             line, fds = receive_order(control)
@@ -79,7 +82,7 @@ def main(control_fd: int) -> None:
             control.sendall(f"{pid}\n".encode())
     deadline = time.monotonic() + GRACE
     while supervisors and time.monotonic() < deadline:  # each sees for itself that the parent has gone
-        reap(supervisors)
+        supervisors.difference_update(reap())
         time.sleep(0.01)
     kill_all(keep=supervisors)
 
@@ -110,38 +113,26 @@ def wake_on_child() -> int:
     return read
 
 
-def reap(supervisors: set[int]) -> bool:
-    """Collects children that have ended, and says whether a supervisor among them was killed."""
-    killed = False
+def reap() -> dict[int, int]:
+    """Collects the children that have ended: their process ids and statuses."""
+    ended = {}
     with contextlib.suppress(ChildProcessError):
-        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            killed |= ended[0] in supervisors and os.WIFSIGNALED(ended[1])
-            supervisors.discard(ended[0])
-    return killed
+        while (pair := os.waitpid(-1, os.WNOHANG))[0]:
+            ended[pair[0]] = pair[1]
+    return ended
 
 
-def kill_all(keep: Collection[int] = ()) -> None:
+def kill_all(keep: set[int]) -> None:
     """Kills every descendant of this process, except children in `keep` and what is below them, until none is left."""
     me = psutil.Process()
     while True:
-        doomed = [child for child in me.children() if child.pid not in keep]
+        kept = [child for child in me.children() if child.pid in keep]
+        doomed = set(me.children(recursive=True)).difference(kept, *(descendants(child) for child in kept))
         if not doomed:
             return
-        for child in doomed:
-            for process in [child, *descendants(child)]:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-        for child in doomed:
-            with contextlib.suppress(psutil.Error):
-                child.wait(0.05)
-
-
-def descendants(process: psutil.Process) -> list[psutil.Process]:
-    """Every process below `process`; none where it has ended."""
-    try:
-        return process.children(recursive=True)
-    except psutil.Error:
-        return []
+        kill(doomed)
+        time.sleep(0.002)
+        keep.difference_update(reap())
 
 
 def supervise(order: dict[str, Any], channel: int, output: int, status_fd: int) -> NoReturn:
@@ -152,30 +143,31 @@ def supervise(order: dict[str, Any], channel: int, output: int, status_fd: int) 
         child = os.fork()
         if child == 0:
             run_child(order, channel, output)
-        null = os.open(os.devnull, os.O_RDWR)
-        status = os.dup(status_fd)
-        for fd in range(3):
-            os.dup2(null, fd)
-        keep = os.dup2(status, CHANNEL) if status != CHANNEL else status
-        os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
+        keep_only(status_fd)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
             with contextlib.suppress(OSError, ValueError):
                 signal.signal(number, signal.SIG_IGN)
         wake = wake_on_child()
-        os.write(keep, f"started {child}\n".encode())
+        os.write(CHANNEL, f"started {child}\n".encode())
         while True:
-            ready, _, _ = select.select([keep, wake], [], [])
-            if keep in ready:  # the parent sends nothing: it has closed its end, or died
+            ready, _, _ = select.select([CHANNEL, wake], [], [])
+            if CHANNEL in ready:  # the parent sends nothing: it has closed its end, or died
                 break
             os.read(wake, 4096)
-            with contextlib.suppress(ChildProcessError):
-                while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                    if ended[0] == child:
-                        os.write(keep, f"ended {os.waitstatus_to_exitcode(ended[1])}\n".encode())
-        kill_all()
-        os.write(keep, b"gone\n")
+            if (status := reap().get(child)) is not None:
+                os.write(CHANNEL, f"ended {os.waitstatus_to_exitcode(status)}\n".encode())
+        kill_all(keep=set())
+        os.write(CHANNEL, b"gone\n")
     finally:
         os._exit(0)
+
+
+def keep_only(fd: int) -> None:
+    """Moves `fd` to `CHANNEL` and closes all other descriptors but the standard three."""
+    if fd != CHANNEL:
+        os.dup2(fd, CHANNEL)
+    os.set_inheritable(CHANNEL, False)
+    os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def run_child(order: dict[str, Any], channel: int, output: int) -> NoReturn:
@@ -184,14 +176,9 @@ def run_child(order: dict[str, Any], channel: int, output: int) -> NoReturn:
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        if channel != CHANNEL:
-            os.dup2(channel, CHANNEL)
-        os.set_inheritable(CHANNEL, False)
-        os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
+        keep_only(channel)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if sys.platform == "linux":
             with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:

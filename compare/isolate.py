@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import select
 import selectors
 import socket
 import sys
@@ -179,6 +180,8 @@ class Child:
                     continue
                 is_open = self._receive(reader)
                 if reader.wanted and (self._ended or not is_open):
+                    if not self._ended and select.select([self._status], [], [], POLL)[0]:
+                        self._read_status()  # the end of a process closes its channel first
                     self._fail("crash", self._ended or "the code closed the child's channel to the harness")
                 if unsent:
                     self._send(unsent)
@@ -224,11 +227,11 @@ class Child:
         assert self._tree is not None
         start = time.monotonic()
         alive = self._tree.look()
+        if len(alive) > self.limits.processes:
+            self._fail("memory", f"{len(alive)} processes at one time; the limit is {self.limits.processes}")
         used, limit = processes.resident(alive, self.limits.memory), self.limits.memory
         if used > limit:
             self._fail("memory", f"{used / 2**20:,.0f} MiB of memory in use; the limit is {limit / 2**20:,.0f} MiB")
-        if len(alive) > self.limits.processes:
-            self._fail("memory", f"{len(alive)} processes at one time; the limit is {self.limits.processes}")
         now = time.monotonic()
         self._next_look = now + max(POLL, (now - start) / POLL_SHARE)
 
@@ -244,7 +247,7 @@ class Child:
         if self._channel.fileno() < 0:
             return
         if self._tree is not None:
-            self._tree.look()
+            processes.kill(self._tree.look())
             if not self._supervisor_ends():
                 self._tree.kill()
                 self._server.sweep(ENDING)

@@ -7,12 +7,13 @@ import contextlib
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,21 +147,43 @@ class Tree:
 
     def look(self) -> list[psutil.Process]:
         """The child's processes that are alive now."""
-        with contextlib.suppress(psutil.Error):
-            self._seen.update(self.supervisor.children(recursive=True))
+        self._seen.update(descendants(self.supervisor))
         self._seen = {process for process in self._seen if process.is_running()}
         return list(self._seen)
 
     def kill(self) -> None:
         """Kills the supervisor and all that was seen below it."""
-        processes = self.look()
-        for process in [self.supervisor, *processes]:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        kill([self.supervisor, *self.look()])
 
     def wait(self, seconds: float) -> None:
         """Returns once they have ended, and after `seconds` in any case."""
         psutil.wait_procs(self.look(), seconds)
+
+
+def descendants(process: psutil.Process) -> list[psutil.Process]:
+    """Every process below `process`; none where it has ended."""
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def kill(processes: Collection[psutil.Process]) -> None:
+    """Kills `processes` and the process groups that they lead or belong to.
+
+    A signal to a group reaches also what its members are forking at this moment, which no list of them can.
+    """
+    groups = set()
+    for process in processes:
+        with contextlib.suppress(OSError, psutil.Error):
+            if process.is_running():  # and its id has not gone to another process
+                groups.add(os.getpgid(process.pid))
+    for group in groups - {os.getpgrp()}:
+        with contextlib.suppress(OSError):
+            os.killpg(group, signal.SIGKILL)
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def resident(processes: Sequence[psutil.Process], enough: int) -> int:

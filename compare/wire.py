@@ -49,7 +49,8 @@ def encode(head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[bytes
     """The message as a list of byte strings to send one after the other.
 
     Tensors of any strides, aliases of each other, on any device, with or without a graph are sent by value. Raises
-    `WireError` for a value that JSON does not have, and for tensors that are not dense or have a dtype that does not travel.
+    `WireError` for a value that JSON does not have, and for tensors that are not dense or have a dtype that does not
+    travel.
     """
     names: list[list[object]] = []
     plain: dict[str, Tensor] = {}

@@ -144,7 +144,6 @@ def replaces_its_output():
 def threads_without_end():
     for _ in range(3):
         threading.Thread(target=time.sleep, args=(300,)).start()
-    threading.Thread(target=all, args=(itertools.repeat(1),)).start()
     threading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()
 
 
@@ -261,6 +260,11 @@ def loop_in_c():
 
 
 @ended("timeout", "1 s")
+def thread_that_keeps_the_interpreter():
+    threading.Thread(target=all, args=(itertools.repeat(1),)).start()
+
+
+@ended("timeout", "1 s")
 def loop_that_catches_everything():
     for number in (1, 2, 3, 15):
         signal.signal(number, lambda *_: None)
@@ -310,15 +314,10 @@ def many_processes():
 
 @ended("memory", "processes at one time")
 def fork_bomb():
-    end = time.monotonic() + 8
-    while time.monotonic() < end:
+    """Doubles seven times: what a real one does first, and no more than 128 processes if nobody ends it."""
+    for _ in range(7):
         if os.fork() == 0:
             note()
-
-
-@ended("memory", "processes at one time")
-def shell_fork_bomb():
-    subprocess.run(["sh", "-c", "b() { sleep 300 & b & b & }; b; sleep 300"], start_new_session=True)
     time.sleep(300)
 
 
@@ -399,6 +398,6 @@ def kills_the_fork_server():
     server = psutil.Process().parent().parent()
     daemon()
     server.kill()
-    server.wait()
+    time.sleep(0.1)
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(300)

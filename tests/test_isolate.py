@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -174,7 +173,7 @@ def backward():
     monkeypatch.setenv("SECRET_TOKEN", "do not tell")
     for _ in range(2):
         with Child(SERVICE, threads=1) as child:
-            answers.append(child.call("run", path)[0])
+            answers.append(child.call("raw", path)[0])
             assert Path(answers[-1]["tmp"]).is_dir()
     a, b = answers
     assert a["safe_path"]
@@ -192,7 +191,7 @@ def backward():
     assert len(a["fds"]) <= 5, "listing them takes one"
     assert not (tmp_path / "__pycache__").exists()
     with Child(SERVICE, cwd=tmp_path, threads=2) as child:
-        answer = child.call("run", path)[0]
+        answer = child.call("raw", path)[0]
     assert answer["cwd"] == str(tmp_path.resolve())
     assert answer["threads"] == 2
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,12 +31,22 @@ class Given:
     notes: list[str] = field(default_factory=list)
 
 
+class Remote(ABC):
+    """A backward that is called in another process."""
+
+    @abstractmethod
+    def given(self, values: Mapping[str, Any], quantities: Mapping[str, Tensor]) -> Given:
+        """What the backward answers to these values."""
+
+
 def call(backward: Backward, values: Mapping[str, Any], quantities: Mapping[str, Tensor]) -> Given:
     """Hand a backward clones of the values that it lists by name; sort what it returns.
 
     `quantities` are the tensors that have a gradient. Never raises for what the user's code does: that is part of
-    the answer.
+    the answer. A backward that lives in another process has a method `given` and answers for itself.
     """
+    if isinstance(backward, Remote):
+        return backward.given(values, quantities)
     given = Given()
     try:
         arguments = _arguments(backward, values)

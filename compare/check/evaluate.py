@@ -53,7 +53,8 @@ def evaluate(forward: Forward, backward: Backward, inputs: Mapping[str, Any], *,
 
     Raises ValueError for a forward that cannot be differentiated or gives another J in a second call.
     """
-    graph = trace(forward, inputs)
+    fixed = not_differentiable(forward, backward, inputs)
+    graph = trace(forward, inputs, fixed=fixed)
     quantities = graph.quantities
     calls = [call(backward, graph.values(), quantities) for _ in range(CALLS)]
     chained = graph.gradients({})
@@ -75,7 +76,7 @@ def evaluate(forward: Forward, backward: Backward, inputs: Mapping[str, Any], *,
 
     def expected(jitter: Jitter) -> dict[str, Tensor]:
         """Autograd's gradients at moved inputs, and the differences to the user's answer to the same values."""
-        moved = trace(forward, inputs, jitter)
+        moved = trace(forward, inputs, jitter, fixed)
         handed = {n: usable[n] / scale.get(n, 1.0) for n in usable}
         tagged = {"J": moved.J.detach()}
         tagged |= {f"local {n}": g * scale.get(n, 1.0) for n, g in moved.gradients(handed).items()}
@@ -100,6 +101,22 @@ def evaluate(forward: Forward, backward: Backward, inputs: Mapping[str, Any], *,
             rewind()
             suspect.witness = _confirmed(forward, inputs, name, suspect)
     return result
+
+
+def not_differentiable(forward: Forward, backward: Backward, inputs: Mapping[str, Any]) -> frozenset[str]:
+    """Inputs that the forward refuses to be differentiated by, such as a loss's class weights: all that backward omits."""
+    try:
+        trace(forward, inputs)
+    except RuntimeError as error:
+        if "differentiable with respect to" not in str(error) and "derivative for" not in str(error):
+            raise
+    else:
+        return frozenset()
+    with torch.no_grad():
+        _, intermediates = forward(**inputs)
+    values = {**inputs, **intermediates}
+    wanted = call(backward, values, {name: value for name, value in values.items() if isinstance(value, Tensor)})
+    return frozenset(inputs) - frozenset(wanted.gradients)
 
 
 def _compared(

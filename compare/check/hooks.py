@@ -6,7 +6,7 @@ then yields for every quantity what it should be *given the deltas that it was h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,13 +67,18 @@ class Graph:
         return arrived
 
 
-def trace(forward: Forward, inputs: Mapping[str, Any], jitter: Callable[[Any], Any] = lambda value: value) -> Graph:
-    """Run a forward on clones of its inputs and name what it returns.
+def trace(
+    forward: Forward,
+    inputs: Mapping[str, Any],
+    jitter: Callable[[Any], Any] = lambda value: value,
+    fixed: Collection[str] = (),
+) -> Graph:
+    """Run a forward on clones of its inputs, those in `fixed` without a gradient, and name what it returns.
 
     Raises ValueError, in one line, where the forward is none: J that is no scalar of a graph, intermediates that are
     no tensors, that are detached, or that hide an input of another value.
     """
-    own = {name: _leaf(value, jitter) for name, value in inputs.items()}
+    own = {name: _leaf(value, jitter, name not in fixed) for name, value in inputs.items()}
     with torch.enable_grad():
         returned = forward(**own)
     if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], Mapping)):
@@ -105,13 +110,13 @@ def trace(forward: Forward, inputs: Mapping[str, Any], jitter: Callable[[Any], A
     return Graph(J.reshape(()), own, intermediates, changed)
 
 
-def _leaf(value: Any, jitter: Callable[[Any], Any]) -> Any:
+def _leaf(value: Any, jitter: Callable[[Any], Any], trained: bool) -> Any:
     if not isinstance(value, Tensor):
         return value
     own = jitter(value.detach())
     # a clone keeps strides where it can; where entries share memory (expanded), each gets its own
     own = own.clone()
-    return own.requires_grad_() if own.is_floating_point() or own.is_complex() else own
+    return own.requires_grad_() if trained and (own.is_floating_point() or own.is_complex()) else own
 
 
 def _described(value: Any) -> str:

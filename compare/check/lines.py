@@ -57,7 +57,7 @@ def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _entries(node: ast.expr | None, statements: list[ast.stmt], at: int) -> list[Entry]:
-    """The entries of a dictionary that is made in line `at`, in the order in which they are set: the last one counts."""
+    """The entries of a dictionary made in line `at`, in the order in which they are set: the last one counts."""
     if isinstance(node, ast.Dict):
         entries: list[Entry] = []
         for key, value in zip(node.keys, node.values, strict=True):

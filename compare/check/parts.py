@@ -1,7 +1,7 @@
 """Fused kernels written out as their parts, so that each part rounds, and is moved, by itself.
 
-Only kernels whose inner cancellation cannot be had by moving their inputs: 1 + erf(x) near -1, exp(log p) - 1 near
-p = 1. (torch carries such decompositions for its compiler; importing them takes seconds.) Signatures are ATen's.
+Only kernels whose inner cancellation cannot be had by moving their inputs (1 + erf(x) near -1, exp(log p) - 1 near
+p = 1), or that leave something out: how far they are from their parts is part of the floor. (torch carries such decompositions for its compiler; importing them takes seconds.) Signatures are ATen's.
 """
 
 from __future__ import annotations
@@ -106,6 +106,20 @@ def tanh_backward(dy: Tensor, y: Tensor) -> Tensor:
     return dy * (1 - y * y)
 
 
+def softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
+    """Without ATen's threshold, beyond which it leaves out exp(-20): that is an error of its own, not of a user."""
+    return torch.logaddexp(x * beta, torch.zeros((), dtype=x.dtype)) / beta
+
+
+def softplus_backward(dy: Tensor, x: Tensor, beta: float, threshold: float) -> Tensor:
+    return dy * torch.sigmoid(x * beta)
+
+
+def hardsigmoid_backward(dy: Tensor, x: Tensor) -> Tensor:
+    """With 1/6 in the dtype of x; ATen rounds it to float32 first."""
+    return torch.where((x > -3) & (x < 3), dy * (1 / 6), torch.zeros_like(dy))
+
+
 PARTS: dict[str, Callable[..., Any]] = {
     part.__name__: part
     for part in (
@@ -121,5 +135,8 @@ PARTS: dict[str, Callable[..., Any]] = {
         silu_backward,
         sigmoid_backward,
         tanh_backward,
+        softplus,
+        softplus_backward,
+        hardsigmoid_backward,
     )
 }

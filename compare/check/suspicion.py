@@ -15,7 +15,8 @@ from torch import Tensor
 from compare.check.noise import Jitter, Run
 
 ALIKE = 1e-7  # two gradients agree, for the purpose of telling factors apart, within this share of their norm
-NUDGES = 8  # runs next to the inputs; a kink that all of them miss on one side is rare (1 in 128)
+NUDGES = 8  # runs next to the inputs: enough to see that there is a kink
+TIES = 56  # further runs at a kink, so that each of several tied entries wins and loses
 NUDGE = 1e-9  # their distance, relative: far below any smooth change that matters, far above rounding
 JUMP = 1e-4  # a gradient that still changes by this share of its RMS over such a distance jumps
 ROUNDINGS = 6  # runs that tell a systematic error (which stays) from rounding (which does not)
@@ -98,12 +99,18 @@ def coherence(
 def hull(run: Callable[[Jitter], Run], names: list[str], seed: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Least and largest local gradient over runs a hair away from the inputs."""
     runs = [run(_nudged(seed + k)) for k in range(1, NUDGES + 1)]
+    bounds = _bounds(runs, names)
+    if any(bool((high - low > JUMP * high.abs().amax()).any()) for low, high in bounds.values() if high.numel()):
+        runs += [run(_nudged(seed + k)) for k in range(NUDGES + 1, NUDGES + TIES + 1)]
+        bounds = _bounds(runs, names)
+    return bounds
+
+
+def _bounds(runs: list[Run], names: list[str]) -> dict[str, tuple[Tensor, Tensor]]:
     bounds = {}
     for name in names:
-        seen = [r[f"local {name}"] for r in runs if f"local {name}" in r]
-        if seen:
-            stacked = torch.stack(seen)
-            bounds[name] = (stacked.amin(0), stacked.amax(0))
+        seen = torch.stack([r[f"local {name}"] for r in runs])
+        bounds[name] = (seen.amin(0), seen.amax(0))
     return bounds
 
 

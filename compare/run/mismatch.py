@@ -50,8 +50,8 @@ def tell(pair: Pair, names: Names, mismatch: Mismatch) -> Told:
     """Run the check on the failing batch at the failing parameters, and say which quantity is wrong first."""
     step = mismatch.step
     where = f"step {step.number}, epoch {step.epoch}"
-    nearest_to_J = max(mismatch.differences, key=lambda difference: bool(difference.reason))
-    parameters = _difference(names, nearest_to_J)
+    incomparable = [difference for difference in mismatch.differences if difference.reason]
+    parameters = _difference(names, (incomparable or mismatch.differences)[-1])  # the one nearest to J
     report = None
     try:
         report = _loss_report(pair, names, step.part) if pair.own_loss else None
@@ -60,7 +60,6 @@ def tell(pair: Pair, names: Names, mismatch: Mismatch) -> Told:
     except ValueError as error:  # the check cannot run this layer; what differs is known all the same
         return Told(f"{where}: {parameters} (the check says no more: {error})", None)
     first = report.first_wrong
-    incomparable = any(difference.reason for difference in mismatch.differences)
     if first is None or incomparable:
         return Told(f"{where}: {parameters}", None if report.ok else report)
     quantity = quantity_of(first.name)
