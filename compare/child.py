@@ -11,6 +11,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import os
+import re
 import site
 import socket
 import sys
@@ -51,7 +52,7 @@ def load(path: str | Path) -> ModuleType:
         raise Refusal(f"{name} holds {file.stat().st_size:,} bytes; at most {MAX_SOURCE:,} are read as a script")
     if str(file.parent) not in sys.path:
         sys.path.insert(_behind_standard_library(), str(file.parent))
-    module_name = f"_user_{len(_loaded)}_{file.stem}"
+    module_name = f"_user_{len(_loaded)}_" + re.sub(r"\W", "_", file.stem)
     loader = importlib.machinery.SourceFileLoader(module_name, str(file))
     spec = importlib.util.spec_from_file_location(module_name, file, loader=loader)
     assert spec is not None  # a loader was given

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import inspect
 import io
 import os
 import re
@@ -34,6 +35,16 @@ class Command:
 
 
 COMMANDS: dict[str, Command] = {
+    "check": Command(
+        "compare.commands.check:Check",
+        "is a derivation right, and if not, which step is wrong?",
+        "manualbp check hw.py",
+    ),
+    "new": Command(
+        "compare.commands.new:New",
+        "write a commented derivation to fill in",
+        "manualbp new hw.py",
+    ),
     "train": Command(
         "compare.commands.train:Train",
         "train by hand-written gradients next to autograd, comparing both at every step",
@@ -65,6 +76,8 @@ class UsageError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status, and never shows a traceback unless MANUALBP_TRACEBACK is set."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a letter shows its escape
+        sys.stdout.reconfigure(errors="backslashreplace")
     with contextlib.suppress(ValueError):  # not in the main thread: signals are someone else's
         signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -108,7 +121,10 @@ def _parsed(options: Any, args: list[str], command: Command, prog: str) -> Any:
     import tyro
 
     defaults = options.defaults(args) if hasattr(options, "defaults") else tyro.MISSING_NONPROP
-    description = f"{command.summary[0].upper()}{command.summary[1:]}.\n\nExample: {command.example}"
+    summary = command.summary[0].upper() + command.summary[1:]
+    about = inspect.cleandoc(options.__doc__ or "").partition("\n\n")[2]  # what the summary leaves out
+    parts = (summary if summary.endswith("?") else f"{summary}.", about, f"Example: {command.example}")
+    description = "\n\n".join(part for part in parts if part)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -127,16 +143,13 @@ def _parsed(options: Any, args: list[str], command: Command, prog: str) -> Any:
 
 
 def _in_one_line(box: str) -> str:
-    """The sentence in tyro's box: what stands above the first rule, without frame and line breaks."""
-    lines = [line.strip(" │|").strip() for line in box.splitlines() if not line.lstrip().startswith(("╭", "╰", "+"))]
-    sentence = []
-    for line in lines:
-        if line and set(line) <= {"─", "-"}:
-            break
-        sentence.append(line)
-    text = " ".join(" ".join(sentence).split()).partition(" Got errors:")[0]
+    """The sentence in tyro's box, without frame, title and line breaks, and the option that it suggests."""
+    framed = box.startswith("╭")  # else title and sentence stand under each other, with a rule between them
+    lines = [line.strip(" │").strip() for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    parts = [" ".join(part.split()) for part in re.split(r"\n[─-]{3,}(?=\n)", "\n".join(lines))]
+    text = parts[0 if framed else min(1, len(parts) - 1)].partition(" Got errors:")[0]
     text = re.sub(r"^Error parsing (options|\S*Config\S*):\s*", "", text).removeprefix("Error parsing ")
-    suggested = re.search(r"Perhaps you meant:\W*(--[\w-]+)", " ".join(lines))
+    suggested = re.search(r"Perhaps you meant:\W*(--[\w-]+)", " ".join(parts))
     hint = f" (did you mean {suggested[1]}?)" if suggested else ""
     return f"{text.rstrip('. ')}{hint}"
 

@@ -34,7 +34,6 @@ import psutil
 import torch
 
 from compare.child import serve
-from compare.processes import descendants, kill
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 CHANNEL = 3  # the file descriptor for messages to the parent, of a child and of a supervisor
@@ -124,42 +123,66 @@ def reap() -> dict[int, int]:
 
 def kill_all(keep: set[int]) -> None:
     """Kills every descendant of this process, except children in `keep` and what is below them, until none is left."""
-    me = psutil.Process()
-    while True:
-        kept = [child for child in me.children() if child.pid in keep]
-        doomed = set(me.children(recursive=True)).difference(kept, *(descendants(child) for child in kept))
-        if not doomed:
-            return
-        kill(doomed)
-        time.sleep(0.002)
-        keep.difference_update(reap())
+    while doomed := descendants(keep):
+        for pid in doomed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        ended = reap()
+        keep.difference_update(ended)
+        if not ended:
+            time.sleep(0.001)
 
 
-def supervise(order: dict[str, Any], channel: int, output: int, status_fd: int) -> NoReturn:
-    """Starts the child, tells the parent of its start and its end, and kills all that is left once the parent goes."""
+def descendants(keep: set[int]) -> list[int]:
+    """The process ids of this process's descendants, those that have ended and wait to be collected included.
+
+    psutil reads each process several times; where a fork bomb leaves little of the processor, this is soon enough.
+    """
+    me = os.getpid()
+    if sys.platform != "linux":
+        return [process.pid for process in psutil.Process(me).children(recursive=True) if process.pid not in keep]
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                children.setdefault(int(file.read().rpartition(b")")[2].split()[1]), []).append(int(name))
+    found = [pid for pid in children.get(me, []) if pid not in keep]
+    for pid in found:  # grows as it goes
+        found += children.get(pid, [])
+    return found
+
+
+def supervise(order: dict[str, Any], channel: int, output: int, status: int) -> NoReturn:
+    """Starts the child, tells the parent how it ends, and kills all that is left once the parent goes."""
     try:
         os.setsid()
         become_subreaper()
+        handlers = ignore_signals()
         child = os.fork()
         if child == 0:
-            run_child(order, channel, output)
-        keep_only(status_fd)
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
-            with contextlib.suppress(OSError, ValueError):
-                signal.signal(number, signal.SIG_IGN)
+            run_child(order, channel, output, handlers)
+        keep_only(status)
         wake = wake_on_child()
-        os.write(CHANNEL, f"started {child}\n".encode())
         while True:
+            if (code := reap().get(child)) is not None:
+                os.write(CHANNEL, f"ended {os.waitstatus_to_exitcode(code)}\n".encode())
             ready, _, _ = select.select([CHANNEL, wake], [], [])
             if CHANNEL in ready:  # the parent sends nothing: it has closed its end, or died
                 break
             os.read(wake, 4096)
-            if (status := reap().get(child)) is not None:
-                os.write(CHANNEL, f"ended {os.waitstatus_to_exitcode(status)}\n".encode())
         kill_all(keep=set())
         os.write(CHANNEL, b"gone\n")
     finally:
         os._exit(0)
+
+
+def ignore_signals() -> dict[int, Any]:
+    """Makes this process deaf to what the user's code may send it, and returns how each signal was handled before."""
+    handlers = {}
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError):  # a signal that the C library keeps for itself
+            handlers[number] = signal.signal(number, signal.SIG_IGN)
+    return handlers
 
 
 def keep_only(fd: int) -> None:
@@ -170,16 +193,20 @@ def keep_only(fd: int) -> None:
     os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def run_child(order: dict[str, Any], channel: int, output: int) -> NoReturn:
+def run_child(order: dict[str, Any], channel: int, output: int, handlers: dict[int, Any]) -> NoReturn:
     """Turns this process into the child: its descriptors, limits and surroundings, then the loop of requests."""
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else handler)
         os.dup2(output, 1)
         os.dup2(output, 2)
         keep_only(channel)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (order["memory"], order["memory"])
+        )  # of one file: it may lie in memory
         if sys.platform == "linux":
             with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
                 file.write("1000")  # if the machine runs out of memory, this is the process to lose

@@ -17,6 +17,7 @@ import secrets
 import select
 import selectors
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,7 +38,7 @@ __all__ = ["Child", "Failure", "Limits"]
 MAX_REPLY = 2**30  # bytes of tensors in one reply
 POLL = 0.05  # seconds between two looks at the processes
 POLL_SHARE = 0.1  # the share of a core that looking may take: on a machine with many processes it is not cheap
-ENDING = 0.6  # seconds for each way of killing what the child started: its supervisor, the fork server, the parent
+ENDING = 1.0  # seconds that a supervisor may take to kill all that is below it
 
 
 class Child:
@@ -65,7 +66,7 @@ class Child:
         self._failure: Failure | None = None  # what ended the child
         self._ended = ""  # what the supervisor said of the child's end
         self._number = 0
-        self._next_look = 0.0
+        self._next_look = time.monotonic() + POLL
         self._token = secrets.token_hex(16)
         self._tree: processes.Tree | None = None
         self._scratch = tempfile.TemporaryDirectory(prefix="manualbp-", ignore_cleanup_errors=True)
@@ -76,6 +77,7 @@ class Child:
         order = {
             "service": service,
             "token": self._token,
+            "memory": self.limits.memory,
             "tmp": self._scratch.name,
             "cwd": str(Path(cwd).resolve()) if cwd is not None else self._scratch.name,
             "threads": threads if threads is not None else torch.get_num_threads(),
@@ -247,16 +249,19 @@ class Child:
         if self._channel.fileno() < 0:
             return
         if self._tree is not None:
-            processes.kill(self._tree.look())
+            self._tree.kill()  # what is known is killed at once; the supervisor finds the rest
             if not self._supervisor_ends():
-                self._tree.kill()
-                self._server.sweep(ENDING)
-                self._tree.wait(ENDING)
+                processes.kill([self._tree.supervisor])
+                self._server.sweep(ENDING / 2)
+                self._tree.wait(ENDING / 2)
         self._channel.close()
         self._status.close()
         self._captured.read()
         os.close(self._captured.fd)
-        self._scratch.cleanup()
+        with contextlib.suppress(RecursionError):
+            self._scratch.cleanup()
+        if os.path.exists(self._scratch.name):  # folders too deep for Python
+            subprocess.run(["rm", "-rf", self._scratch.name], stderr=subprocess.DEVNULL, check=False)
 
     def _supervisor_ends(self) -> bool:
         """Tells the supervisor to kill all that is below it; whether it has done so within `ENDING` seconds."""

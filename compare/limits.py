@@ -16,7 +16,9 @@ class Limits:
     """What one child may use."""
 
     seconds: float = 60.0  # wall clock, for each request
-    memory: int = 4 * 2**30  # resident bytes of the child and all its descendants together
+    memory: int = (
+        4 * 2**30
+    )  # resident bytes of the child (torch alone: 2**28) and its descendants; the size of one file
     output: int = 2**20  # bytes of standard output and error that are kept; what follows is dropped
     processes: int = 128  # alive at one time
 

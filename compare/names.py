@@ -36,7 +36,7 @@ def names(net: mbp.Layer, params: mbp.Params) -> Names:
         taken.add(name)
         return name
 
-    for path, layer, own in leaves(net, params):
+    for path, _, own in leaves(net, params):
         tensors = dict(mbp.named(own))
         if tensors:
             number += 1

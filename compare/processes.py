@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+FEW = 16  # processes whose shared memory is told apart
 STARTUP = 120.0  # seconds to import torch on a busy machine
 KEPT = (  # what a child sees of the environment: where programs and libraries are, language, threads; no credentials
     "PATH HOME USER LOGNAME LANG LANGUAGE TZ PYTHONPATH VIRTUAL_ENV CONDA_PREFIX LD_LIBRARY_PATH DYLD_LIBRARY_PATH "
@@ -108,6 +109,8 @@ class Server:
 
     def close(self) -> None:
         """Ends the fork server, and with it what is left of its children."""
+        if self.owner != os.getpid():
+            return
         self._control.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
@@ -152,12 +155,12 @@ class Tree:
         return list(self._seen)
 
     def kill(self) -> None:
-        """Kills the supervisor and all that was seen below it."""
-        kill([self.supervisor, *self.look()])
+        """Kills what was seen below the supervisor."""
+        kill(self._seen)
 
     def wait(self, seconds: float) -> None:
         """Returns once they have ended, and after `seconds` in any case."""
-        psutil.wait_procs(self.look(), seconds)
+        psutil.wait_procs(self._seen, seconds)
 
 
 def descendants(process: psutil.Process) -> list[psutil.Process]:
@@ -189,11 +192,12 @@ def kill(processes: Collection[psutil.Process]) -> None:
 def resident(processes: Sequence[psutil.Process], enough: int) -> int:
     """Bytes of memory that `processes` hold together.
 
-    Where the plain sum exceeds `enough`, pages that several of them share are counted once (Linux).
+    Where the plain sum of a few processes exceeds `enough`, pages that they share are counted once (Linux). Of many it
+    is not asked: the answer waits for each process, and in a fork bomb for a long time.
     """
     total = sum(_resident(process) for process in processes)
-    if total > enough and len(processes) > 1:
-        total = sum(_proportional(process) for process in processes)
+    if total > enough and 1 < len(processes) <= FEW:
+        total = sum(_proportional(process) or _resident(process) for process in processes)
     return total
 
 
@@ -206,6 +210,6 @@ def _resident(process: psutil.Process) -> int:
 
 def _proportional(process: psutil.Process) -> int:
     try:
-        return int(getattr(process.memory_full_info(), "pss", 0)) or _resident(process)
+        return int(getattr(process.memory_full_info(), "pss", 0))
     except psutil.Error:
         return 0

@@ -173,6 +173,13 @@ def temporary_files_without_permission():
 
 
 @answered
+def temporary_folders_that_are_deep():
+    for _ in range(3000):
+        os.mkdir("a")
+        os.chdir("a")
+
+
+@answered
 def hides_its_temporary_folder():
     os.rename(tempfile.gettempdir(), tempfile.gettempdir() + "-elsewhere")
     os.rename(tempfile.gettempdir() + "-elsewhere", tempfile.gettempdir())
@@ -321,6 +328,16 @@ def fork_bomb():
     time.sleep(300)
 
 
+@ended("memory", "processes at one time")
+def fork_bomb_of_sessions():
+    """As above, and no signal to a process group reaches two of them."""
+    for _ in range(6):
+        if os.fork() == 0:
+            os.setsid()
+            note()
+    time.sleep(300)
+
+
 @ended("memory", "MiB of memory in use")
 def allocation():
     kept = []
@@ -343,6 +360,12 @@ def allocation_in_a_grandchild():
         time.sleep(300)
         del kept
     time.sleep(300)
+
+
+@ended("raised", "OSError: [Errno 27] File too large")
+def file_without_end():
+    with open("file", "wb") as file:
+        file.truncate(2**40)
 
 
 @ended("output", "64 MiB")

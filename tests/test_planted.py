@@ -127,7 +127,9 @@ def test_l2(mistake: Callable[..., None], named: str, tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("activation", ["tanh", "gelu"])  # equal bit for bit, and not
 @pytest.mark.parametrize(
-    "mistake", [lambda p, g, lr: 2 * lr, lambda p, g, lr: -lr, lambda p, g, lr: lr * (1 + 1e-9)], ids="2x - 1e-9".split()
+    "mistake",
+    [lambda p, g, lr: 2 * lr, lambda p, g, lr: -lr, lambda p, g, lr: lr * (1 + 1e-9)],
+    ids="2x - 1e-9".split(),
 )
 def test_update(activation: str, mistake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = mbp.sgd_step_
@@ -157,7 +159,7 @@ def test_replay_reproduces_it(tmp_path: Path) -> None:
     kind, mistake = ACTIVATION_MISTAKES["sigmoid without its (1 - a)"]
     net = mbp.Sequential([mbp.Linear(5, 7, XAVIER), spoiled(kind, mistake), mbp.Linear(7, 1, XAVIER)])
     caught(config(tmp_path, name="wrong"), net=net, data=small_data())
-    with pytest.raises(ValueError, match="a net of your own .*test_planted|a net of your own"):
+    with pytest.raises(ValueError, match="a net of your own"):
         replay("wrong", runs=tmp_path)
     again = replay("wrong", runs=tmp_path, net=net)
     assert again.exit_status == 1
@@ -175,7 +177,7 @@ def test_replay_of_a_built_in_network(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_replay_of_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no such run"):
+    with pytest.raises(ValueError, match="none"):
         replay("none", runs=tmp_path)
     train(config(tmp_path, name="right"), data=small_data())
     with pytest.raises(ValueError, match="holds no mismatch"):

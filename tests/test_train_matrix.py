@@ -34,7 +34,7 @@ def few(name: str) -> Data:
 
 
 def cases() -> list[tuple[str, str]]:
-    tasks = {name: "classes" for name in BUILT_IN}
+    tasks = dict.fromkeys(BUILT_IN, "classes")
     tasks |= {"breast-cancer": "binary", "xor": "binary", "figure-1": "binary", "diabetes": "regression"}
     return [(name, loss) for name, task in tasks.items() for loss in LOSSES[task]]
 
@@ -67,7 +67,7 @@ def test_equal_bit_for_bit(name: str, loss: str, update: str, tmp_path: Path) ->
                 assert result.verdict == "equal bit for bit", (activation, dtype, l2, result.verdict_text)
                 assert result.exit_status == 0
                 assert set(result.history["gap"]["gap/ulp worst so far"]) == {0.0}
-                ours = {path: tensor for path, tensor in zip(result.twin_params, _flat(result.params), strict=True)}
+                ours = dict(zip(result.twin_params, _flat(result.params), strict=True))
                 assert all(torch.equal(ours[path], theirs) for path, theirs in result.twin_params.items())
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 Cotangents = Sequence[Tensor | None]  # one an output, None where the output is left unused
 Arranged = Mapping[str, Callable[[], Tensor]]  # fresh copies of some inputs, in a memory layout of their own
 
-_COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64, torch.float16: torch.complex32}
+_COMPLEX = {torch.float64: torch.complex128}
 _LEAF = "leaf Variable that requires grad"  # autograd's words for an in-place operation on a leaf
 
 
@@ -79,6 +79,14 @@ class Side:
                     arguments[name] = leaves[name] * 0.5 if after_layer else leaves[name].clone()
         return Call(leaves, arguments, list(_flat(self.fn(*arguments.values()))))
 
+    def again(self, call: Call) -> Call:
+        """Call once more with the very leaves of an earlier call, as a network does that uses an input twice."""
+        arguments = call.arguments | {n: x.clone() if self.in_place else x for n, x in call.leaves.items()}
+        try:
+            return Call(call.leaves, arguments, list(_flat(self.fn(*arguments.values()))))
+        except Exception as error:
+            raise CallFailed("forward", error) from error
+
 
 def gradients(
     calls: Sequence[tuple[Call, Cotangents]], *, retain_graph: bool = False, create_graph: bool = False
@@ -115,6 +123,22 @@ def attached(call: Call, cotangents: Cotangents) -> list[tuple[Tensor, Tensor]]:
         for output, cotangent in zip(call.outputs, cotangents, strict=True)
         if output is not None and cotangent is not None and output.requires_grad
     ]
+
+
+def accumulate(call: Call, cotangents: Cotangents, *, retain_graph: bool = False) -> None:
+    """One backward pass into the leaves' .grad."""
+    used = attached(call, cotangents)
+    try:
+        if used:
+            torch.autograd.backward([o for o, _ in used], [c for _, c in used], retain_graph=retain_graph)
+    except Exception as error:
+        raise CallFailed("backward", error) from error
+
+
+def weighed(call: Call, cotangents: Cotangents) -> Call:
+    """The call followed by a layer: one output, the sum of the outputs times the cotangents."""
+    terms = [(o * c.conj()).real.sum() if o.is_complex() else (o * c).sum() for o, c in attached(call, cotangents)]
+    return Call(call.leaves, call.arguments, [torch.stack([t.double() for t in terms]).sum() if terms else None])
 
 
 def differentiable(value: Any) -> bool:

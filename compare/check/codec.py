@@ -8,6 +8,7 @@ given may come from a process that runs a user's code.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -21,9 +22,10 @@ from compare.check.backward import Given
 from compare.check.conditions import Condition
 from compare.check.evaluate import Comparison, Evaluation
 from compare.check.inputs import Values
+from compare.check.report import Report, Row, Tried
 from compare.wire import WireError
 
-RECORDS: dict[str, Any] = {r.__name__: r for r in (Comparison, Condition, Evaluation, Given, Values)}
+RECORDS: dict[str, Any] = {r.__name__: r for r in (Comparison, Condition, Evaluation, Given, Report, Row, Tried, Values)}
 
 
 def pack(value: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -115,11 +117,16 @@ def _unpacked(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
         return {_unpacked(key, tensors): _unpacked(entry, tensors) for key, entry in packed["dict"]}
     record = RECORDS[packed["record"]]
     values = {name: _unpacked(entry, tensors) for name, entry in packed["fields"].items()}
-    hints = typing.get_type_hints(record)
+    hints = _hints(record)
     for name, value in values.items():
         if not _fits(value, hints[name]):
             raise WireError(f"{packed['record']}.{name} is malformed")
     return record(**values)
+
+
+@functools.cache
+def _hints(record: Any) -> dict[str, Any]:
+    return typing.get_type_hints(record)
 
 
 def _laid_out(tensor: Tensor, packed: Mapping[str, Any]) -> Tensor:

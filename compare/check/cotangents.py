@@ -41,7 +41,9 @@ def drawn(outputs: Sequence[Tensor | None], dtype: torch.dtype, seed: int, *, fu
         pairs = zip(draws["u"], draws["v"], strict=True)
         draws["mix"] = [None if u is None or v is None else rounded(2 * u - 3 * v) for u, v in pairs]
         draws["row"] = each(lambda like: rounded(normal(like[:1] if like.ndim else like)).expand(like.shape))
-        draws["sum"] = each(lambda like: torch.ones((), dtype=normal(like).dtype, device=like.device).expand(like.shape))
+        draws["sum"] = each(
+            lambda like: torch.ones((), dtype=normal(like).dtype, device=like.device).expand(like.shape)
+        )
         count = sum(output is not None for output in outputs)
         if count > 1:
             for k, u in enumerate(draws["u"]):

@@ -5,21 +5,32 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from compare.check.backward import Backward
 from compare.check.conditions import Condition, Inputs, conditions, realise
 from compare.check.evaluate import Evaluation, evaluate
 from compare.check.hooks import Forward
+from compare.check.lines import source_lines
+from compare.check.precision import losses
 from compare.check.report import Report, Row, Tried
+from compare.check.shrink import smallest
 from compare.check.verdict import WORST_FIRST, Judgement, judge
 
 SECONDS = 10.0  # after which no further condition is begun
 
 
 def check_derivation(
-    forward: Forward, backward: Backward, inputs: Inputs, *, seed: int = 0, seconds: float = SECONDS
+    forward: Forward,
+    backward: Backward,
+    inputs: Inputs,
+    *,
+    dtype: torch.dtype | None = None,
+    seed: int = 0,
+    seconds: float = SECONDS,
 ) -> Report:
     """Compare a hand-written backward with autograd, step by step. Never raises on a mismatch.
 
@@ -28,15 +39,63 @@ def check_derivation(
     them, as torch tensors or NumPy arrays. `inputs` are tensors, a function from a seed to tensors, or
     specifications such as real("m", "d").
 
-    Every formula runs in float64, with torch's default dtype set to it. Raises ValueError where there is nothing to
-    compare with: a forward that torch cannot differentiate, that is not deterministic, or that fails.
+    The formula runs in float64, with torch's default dtype set to it. Then its precision is judged in `dtype`, or in
+    the lowest that the given tensors have. Conditions are begun for `seconds` at most. Raises ValueError where there is
+    nothing to compare with: a forward that torch cannot differentiate, that is not deterministic, or that fails.
     """
+    everywhere = list(conditions(inputs, seed))
 
     def evaluator(condition: Condition) -> Evaluation:
         with default_dtype(condition.dtype):
             return evaluate(forward, backward, realise(inputs, condition), seed=condition.seed)
 
-    return collect(evaluator, conditions(inputs, seed), seconds=seconds)
+    report = collect(evaluator, everywhere, seconds=seconds)
+    lines = source_lines(backward)
+    rows = tuple(replace(row, line=lines.get(row.name, "")) for row in report.rows)
+    first = report.first_wrong
+    if first is not None and first.verdict == "wrong":
+        failing = next(condition for condition in everywhere if str(condition) == first.condition)
+        with default_dtype(torch.float64):
+            report = replace(report, example=smallest(forward, backward, inputs, first.name, failing))
+    elif report.ok:
+        rows = _with_precision(rows, forward, backward, inputs, everywhere[0], dtype)
+    return replace(report, rows=rows)
+
+
+def _with_precision(
+    rows: tuple[Row, ...],
+    forward: Forward,
+    backward: Backward,
+    inputs: Inputs,
+    condition: Condition,
+    dtype: torch.dtype | None,
+) -> tuple[Row, ...]:
+    """Rows of a right formula, `imprecise` where it loses digits in the user's dtype that autograd keeps."""
+    user = dtype or _lowest(inputs, condition)
+    if user is None or user == torch.float64:
+        return rows
+    with default_dtype(user):
+        lost = losses(forward, backward, realise(inputs, condition), user, seed=condition.seed)
+    name = str(user).removeprefix("torch.")
+    return tuple(
+        replace(
+            row,
+            verdict="imprecise",
+            max_rel=lost[row.name].given,
+            condition=f"{condition}, {name}",
+            explanation=f"right in float64, but in {name} its error is {lost[row.name].given:.1e} of its size, "
+            f"where autograd's is {lost[row.name].twin:.1e}",
+        )
+        if row.name in lost and lost[row.name].excessive
+        else row
+        for row in rows
+    )
+
+
+def _lowest(inputs: Inputs, condition: Condition) -> torch.dtype | None:
+    drawn = inputs(condition.seed) if callable(inputs) else inputs
+    floating = [v.dtype for v in drawn.values() if isinstance(v, Tensor) and v.is_floating_point()]
+    return max(floating, key=lambda each: torch.finfo(each).eps, default=None)
 
 
 def collect(

@@ -104,7 +104,7 @@ def evaluate(forward: Forward, backward: Backward, inputs: Mapping[str, Any], *,
 
 
 def not_differentiable(forward: Forward, backward: Backward, inputs: Mapping[str, Any]) -> frozenset[str]:
-    """Inputs that the forward refuses to be differentiated by, such as a loss's class weights: all that backward omits."""
+    """Inputs without a gradient where the forward refuses one (a loss's class weights): all that backward omits."""
     try:
         trace(forward, inputs)
     except RuntimeError as error:

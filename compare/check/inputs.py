@@ -90,6 +90,7 @@ class Values:
     """How a draw departs from the plain one: the values' scale, zeros and ties, repeated rows."""
 
     scale: float = 1.0
+    coarse: bool = False  # real numbers rounded to one decimal, none of them zero
     ties: bool = False  # real numbers rounded to a coarse grid, a third of them exactly zero
     mixed: bool = False  # each input of real numbers at a scale of its own, from 1/30 to 30
     repeat_rows: bool = False  # the first half of the first dimension's entries repeats
@@ -222,6 +223,9 @@ def _real(
     drawn = torch.randn(shape, generator=generator, dtype=torch.float64) * (spec.scale * values.scale)
     if values.mixed:
         drawn = drawn * 30 ** (2 * float(_uniform((), generator)) - 1)
+    if values.coarse:
+        drawn = drawn.mul(10).round().div(10)
+        drawn = torch.where(drawn == 0, torch.full_like(drawn, 0.1), drawn)
     if values.ties:
         step = spec.scale * values.scale
         drawn = (drawn / step * 2).round() / 2 * step

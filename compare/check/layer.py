@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from compare.check.evaluate import Evaluation, evaluate
 from compare.check.noise import Jitter, measure
 from compare.check.report import Report
 from compare.check.verdict import match
-from compare.names import names, tapped
+from compare.names import leaves, names, tapped
 from compare.twin import Twin, adopt, build, loss_module, nested
 
 CONDITIONS = (
@@ -47,6 +48,24 @@ def check_layer(
 
     Raises ValueError where x does not fit the layer, or the twin's parameters are not those of the layer.
     """
+    evaluator = layer_evaluator(layer, x, y=y, loss=loss, twin=twin, params=params, l2=l2, seed=seed)
+    report = collect(evaluator, CONDITIONS, subject=type(layer).__name__, seconds=30.0)
+    authors = layer_authors(layer, loss)
+    return replace(report, rows=tuple(replace(row, line=authors.get(row.name, "")) for row in report.rows))
+
+
+def layer_evaluator(
+    layer: mbp.Layer,
+    x: Tensor,
+    *,
+    y: Tensor | None = None,
+    loss: mbp.Loss | None = None,
+    twin: nn.Module | None = None,
+    params: mbp.Params | None = None,
+    l2: float = 0.0,
+    seed: int = 0,
+) -> Callable[[Condition], Evaluation]:
+    """What `check_layer` runs under each of its `CONDITIONS`; same arguments, same errors."""
     generator = torch.Generator().manual_seed(seed)
     if params is None:
         params = layer.init(generator, dtype=torch.float64, device=x.device)
@@ -80,7 +99,7 @@ def check_layer(
         result.notes += side.notes
         return result
 
-    return collect(evaluator, CONDITIONS, subject=type(layer).__name__, seconds=30.0)
+    return evaluator
 
 
 class Sides:
@@ -180,6 +199,23 @@ class Sides:
                 gap = float((output - value).abs().max())
                 wrong[f"value of {name}"] = f"the forward is off: its value differs from the twin's by up to {gap:.2g}"
         return dict(list(wrong.items())[:1])  # the first in the order of the forward; the others follow from it
+
+
+def layer_authors(layer: mbp.Layer, loss: mbp.Loss | None) -> dict[str, str]:
+    """Whose backward computes each quantity: a layer its parameters' gradients, and the delta of the layer before."""
+    params = layer.init(torch.Generator().manual_seed(0), dtype=torch.float64, device="cpu")
+    named = names(layer, params)
+    authors: dict[str, str] = {}
+    before = "x"
+    for path, each, own in leaves(layer, params):
+        author = f"{type(each).__name__}.backward"
+        authors[before] = author
+        for inner, _ in mbp.named(own):
+            authors[named.parameters[f"{path}.{inner}" if path else inner]] = author
+        before = named.outputs[path]
+    if loss is not None:
+        authors[before] = f"{type(loss).__name__}.backward"
+    return authors
 
 
 def targets(loss: mbp.Loss, z: Tensor, generator: torch.Generator) -> Tensor:

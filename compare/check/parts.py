@@ -1,7 +1,8 @@
 """Fused kernels written out as their parts, so that each part rounds, and is moved, by itself.
 
 Only kernels whose inner cancellation cannot be had by moving their inputs (1 + erf(x) near -1, exp(log p) - 1 near
-p = 1), or that leave something out: how far they are from their parts is part of the floor. (torch carries such decompositions for its compiler; importing them takes seconds.) Signatures are ATen's.
+p = 1), or that leave something out: how far they are from their parts is part of the floor. (torch carries such
+decompositions for its compiler; importing them takes seconds.) Signatures are ATen's.
 """
 
 from __future__ import annotations

@@ -112,6 +112,8 @@ def _lines(report: Report) -> Iterable[str]:
         if not row.ok and row.worst_index is not None and row.verdict not in ("invalid", "undecided"):
             at = f"[{', '.join(map(str, row.worst_index))}]" if row.worst_index else ""
             yield f"{'':<{width}}  {row.name}{at} is {row.got:.10g}, should be {row.expected:.10g}"
+        if row.line and not row.ok and row.verdict != "inherited":
+            yield f"{'':<{width}}  computed in {row.line}"
         for text in (row.explanation, row.repair):
             if text:
                 yield f"{'':<{width}}  {text}"

@@ -39,7 +39,9 @@ def find(module: ModuleType, name: str = "") -> Subject:
     if len(found) == 1:
         return next(iter(found.values()))
     if found:
-        raise Refusal(f"{file} defines several things to check; name one: {', '.join(f'{file}:{each}' for each in found)}")
+        raise Refusal(
+            f"{file} defines several things to check; name one: {', '.join(f'{file}:{each}' for each in found)}"
+        )
     there = [part for part in PARTS if hasattr(module, part)]
     missing = " and ".join(part for part in PARTS if part not in there)
     has = f"defines {' and '.join(there)} but not {missing}" if there else f"defines none of {', '.join(PARTS)}"
@@ -116,9 +118,7 @@ def _beside(module: ModuleType, name: str, thing: Any, part: str) -> Any:
 def _takes_self(cls: type) -> bool:
     """Whether the functions of a class are methods, so that it has to be made first."""
     functions = [inspect.getattr_static(cls, part) for part in ("forward", "backward")]
-    return any(
-        inspect.isfunction(f) and next(iter(inspect.signature(f).parameters), "") == "self" for f in functions
-    )
+    return any(inspect.isfunction(f) and next(iter(inspect.signature(f).parameters), "") == "self" for f in functions)
 
 
 def _file(module: ModuleType) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -64,10 +65,16 @@ def _agreements(
 
 
 def _factor(gradient: Tensor, end: Tensor) -> float:
-    """The least-squares factor between a gradient and dJ/dname; 0 where there is none."""
-    square = float((end * end).sum())
-    factor = float((gradient * end).sum()) / square if square > 0 and math.isfinite(square) else 0.0
-    return factor if math.isfinite(factor) else 0.0
+    """The factor between a gradient and dJ/dname, a plain fraction where one is near; 0 where there is none.
+
+    The median over the larger entries: an entry where a unit is saturated may be all rounding on one side.
+    """
+    larger = end.abs() > 1e-3 * end.abs().amax() if end.numel() else torch.zeros_like(end, dtype=torch.bool)
+    factor = float((gradient[larger] / end[larger]).median()) if bool(larger.any()) else 0.0
+    if not math.isfinite(factor):
+        return 0.0
+    plain = float(Fraction(factor).limit_denominator(10_000))
+    return plain if plain != 0 and abs(plain - factor) < 1e-9 * abs(factor) else factor
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:

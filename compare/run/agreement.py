@@ -74,8 +74,9 @@ class Agreement:
     entry where it is measured, and in between by the ratio of the RMS floor to the RMS gradient found there.
     """
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, *, waits: bool = True) -> None:
         self.pair = pair
+        self.waits = waits  # whether `differ` may wait for the device
         self.exact = True
         self.gap = Gap()
         self.checked = 0
@@ -93,13 +94,11 @@ class Agreement:
         return worst
 
     def differ(self, ours: Gradients, theirs: Gradients) -> bool | Tensor:
-        """Whether this step must be looked at closely. On CUDA a tensor, so that nothing waits for it."""
-        if ours.keys() != theirs.keys():
+        """Whether this step must be looked at closely; a tensor, unless this may wait for the device."""
+        if not comparable(ours, theirs):
             return True
         pairs = [(path, ours[path], expected) for path, expected in theirs.items()]
-        if any(own.shape != expected.shape or own.dtype != expected.dtype for _, own, expected in pairs):
-            return True
-        if self.exact and not any(own.is_cuda for _, own, _ in pairs):
+        if self.exact and self.waits:
             return not all(torch.equal(own, expected) for _, own, expected in pairs)
         flags = []
         for path, own, expected in pairs:
@@ -135,6 +134,13 @@ class Agreement:
                 self._decided.add(path)
         unknown = sorted(ours.keys() - measured.values.keys())
         return found + [Difference(path, "is the gradient of no trained parameter") for path in unknown]
+
+
+def comparable(ours: Gradients, theirs: Gradients) -> bool:
+    """Whether there is a gradient of every parameter and no other, each of its shape and dtype."""
+    return ours.keys() == theirs.keys() and all(
+        ours[path].shape == expected.shape and ours[path].dtype == expected.dtype for path, expected in theirs.items()
+    )
 
 
 def _incomparable(own: Tensor | None, expected: Tensor) -> str:

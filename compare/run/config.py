@@ -111,6 +111,7 @@ class TrainConfig:
                     f"{_flag(field)} is {value!r}; choose one of {', '.join(allowed)}{near(value, allowed)}"
                 )
         if self.hidden is not None:
+            _require(isinstance(self.hidden, list | tuple), "hidden", self.hidden, "a list of whole numbers")
             object.__setattr__(self, "hidden", tuple(self.hidden))  # a list out of a TOML file
             for units in self.hidden:
                 _require(_is_int(units) and units >= 1, "hidden", units, "whole numbers of units, at least 1 each")

@@ -15,14 +15,14 @@ from compare.run.pair import Gradients, Pair
 from manualbp import named
 
 
-def sums_not_finite(tensors: list[Tensor]) -> bool | Tensor:
+def sums_not_finite(tensors: list[Tensor], *, waits: bool) -> bool | Tensor:
     """Whether a sum is not finite, as where an entry is not (and, rarely, where a sum of finite entries overflows).
 
-    On CUDA a tensor, so that nothing waits for it.
+    A tensor, unless this may wait for the device.
     """
-    if tensors[0].is_cuda:
-        return ~torch.isfinite(torch.stack([t.sum().to(torch.float64) for t in tensors])).all()
-    return not math.isfinite(sum(float(t.sum()) for t in tensors))
+    if waits:
+        return not math.isfinite(sum(float(t.sum()) for t in tensors))
+    return ~torch.isfinite(torch.stack([t.sum().to(torch.float64) for t in tensors])).all()
 
 
 def entries_finite(tensors: Iterable[Tensor]) -> bool:
@@ -39,14 +39,14 @@ def layer_of(name: str) -> str:
 def first_not_finite(pair: Pair, names: Names, part: Part, gradients: Gradients) -> str:
     """The first quantity of the hand-written step that holds a NaN or infinity, in the order of computation.
 
-    Such as `z3 of layer 3`; empty where all are finite.
+    Such as `z3, layer 3`; empty where all are finite.
     """
     for path, tensor in named(pair.params):
         if _bad(tensor):
             name = names.parameters[path]
-            return f"parameter {name} of {layer_of(name)}, after the update before this step"
+            return f"parameter {name}, {layer_of(name)}, after the update before this step,"
     if _bad(part.x):
-        return "input x of layer 1"
+        return "input x, layer 1"
     values: dict[str, Tensor] = {}
     deltas: dict[str, Tensor] = {}
     net = tapped(pair.net, values, deltas)
@@ -54,10 +54,11 @@ def first_not_finite(pair: Pair, names: Names, part: Part, gradients: Gradients)
         z, cache = net.forward(pair.params, part.x)
         for path, value in values.items():
             if _bad(value):
-                return f"{names.outputs[path]} of {layer_of(names.outputs[path])}"
+                return f"{names.outputs[path]}, {layer_of(names.outputs[path])}"
         J, loss_cache = pair.loss.forward(z, part.y)
         if _bad(J):
-            return "the loss J"
+            last = names.outputs[next(reversed(names.outputs))]
+            return f"loss J of {last}, {layer_of(last)}"
         net.backward(pair.params, cache, pair.loss.backward(loss_cache))
     for path in deltas:  # as they came: nearest to J first
         if _bad(deltas[path]):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import manualbp as mbp
 import torch_ref
-from compare.check.noise import Jitter, Measured, measure
+from compare.check.noise import Jitter, Measured, measure, same_randomness
 from compare.run.network import Part
 from compare.twin import Twin, adopt, build, copy_, loss_module, nested
 from manualbp.params import named
@@ -155,7 +155,8 @@ class Pair:
 
     def _another(self) -> Twin:
         if self.given_twin is None:
-            return build(self.net, self.params)
+            with same_randomness():  # torch.nn draws weights, only for them to be overwritten
+                return build(self.net, self.params)
         first = next((tensor for _, tensor in named(self.params)), None)
         module = copy.deepcopy(self.given_twin)
         if first is not None:

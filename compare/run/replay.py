@@ -17,6 +17,7 @@ import manualbp as mbp
 from compare.check.report import Report
 from compare.names import names
 from compare.run.config import TrainConfig, from_mapping
+from compare.run.folder import find_run
 from compare.run.mismatch import FOLDER, Told, tell
 from compare.run.network import LOSSES, Part, build_network
 from compare.run.pair import Pair
@@ -54,7 +55,7 @@ def replay(
     A run of the user's own layers, cost or twin needs them again: `net`, `loss`, `twin`, as they were given to
     `train`. Raises `ValueError` where there is no bundle, it is damaged, or something of the user's own is missing.
     """
-    folder = _bundle(Path(run), Path(runs))
+    folder = _bundle(run, runs)
     about = _about(folder / "mismatch.json")
     for name, given in (("net", net), ("loss", loss), ("twin", twin)):
         source = about["own"].get(name)
@@ -85,14 +86,14 @@ def replay(
     return Replayed(str(told), None, 0)
 
 
-def _bundle(run: Path, runs: Path) -> Path:
+def _bundle(run: str | Path, runs: str | Path) -> Path:
     """The bundle of a run, given by name or by its folder."""
-    for folder in (runs / run, run):
-        if (folder / FOLDER / "mismatch.json").is_file():
-            return folder / FOLDER
-    if (runs / run).is_dir() or run.is_dir():
-        raise refusal(place(runs / run), "holds no mismatch", "nothing to replay: its gradients agreed")
-    raise refusal(place(runs / run), "there is no such run", "name a run, or give its folder with --runs")
+    folder = find_run(str(run), Path(runs))
+    if not (folder / FOLDER / "mismatch.json").is_file():
+        raise refusal(
+            place(folder), "holds no mismatch", "nothing to replay: its gradients agreed, or no step was compared"
+        )
+    return folder / FOLDER
 
 
 def _about(path: Path) -> dict[str, Any]:

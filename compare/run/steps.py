@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from compare.names import Names
-from compare.run.agreement import Agreement, Difference, Gap, wrong_updates
+from compare.run.agreement import Agreement, Difference, Gap, comparable, wrong_updates
 from compare.run.finite import entries_finite, first_not_finite, sums_not_finite
 from compare.run.network import Part
 from compare.run.pair import Gradients, Pair
@@ -63,8 +63,9 @@ class Steps:
 
     def __init__(self, pair: Pair, names: Names, *, read_every: int = 1) -> None:
         self.pair, self.names = pair, names
-        self.agreement = Agreement(pair)
         self.read_every = read_every
+        self.waits = read_every == 1
+        self.agreement = Agreement(pair, waits=self.waits)
         self.last: tuple[Gradients, Gradients] = ({}, {})  # gradients of the last step, hand-written and autograd's
         self._since: list[Step] = []  # steps since the last look
         self._flag: Tensor | None = None
@@ -78,11 +79,11 @@ class Steps:
             return
         if self._snapshot is None:
             self._snapshot = Snapshot(self.pair.state(), self.agreement.gap.copy(), self.agreement.checked)
-        ours, _, failed = self._evaluate(step)
+        ours, theirs, failed = self._evaluate(step)
         self._since.append(step)
         flag = torch.as_tensor(failed, device=step.part.x.device)
         self._flag = flag if self._flag is None else self._flag | flag
-        if failed is True:  # something that no device was needed to see, and that cannot be updated with
+        if not comparable(ours, theirs):  # nothing to update with
             self.look()
             return
         self._update(step, ours)
@@ -123,11 +124,11 @@ class Steps:
         twin_J, own = self.pair.autograd(step.part)
         self.last = (ours, own)
         if not step.checked:
-            return ours, own, sums_not_finite([J, twin_J, *ours.values(), *own.values()])
+            return ours, own, sums_not_finite([J, twin_J, *ours.values(), *own.values()], waits=self.waits)
         theirs = own if self.agreement.exact else self.pair.autograd_at_manual(step.part)[1]
         differ = self.agreement.differ(ours, theirs)
         # a NaN or infinity of autograd's alone differs
-        return ours, theirs, _either(differ, sums_not_finite([J, twin_J, *ours.values()]))
+        return ours, theirs, _either(differ, sums_not_finite([J, twin_J, *ours.values()], waits=self.waits))
 
     def _examine(self, step: Step, ours: Gradients, theirs: Gradients) -> None:
         """Find out what made this step stand out. Raises `Mismatch` or `Diverged`, or returns where all is well."""

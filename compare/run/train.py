@@ -19,9 +19,10 @@ from torch import nn
 
 import manualbp as mbp
 from compare.check.report import GradientMismatch, Report
-from compare.names import names
+from compare.names import leaves, names
 from compare.run.config import TrainConfig
 from compare.run.data import Data, load_data
+from compare.run.finite import layer_of
 from compare.run.history import EpochReport, TrainResult, best_epoch, overfitting_epoch
 from compare.run.loop import Loop
 from compare.run.network import LOSSES, Part, build_network, described, outputs, parts, settled
@@ -184,9 +185,7 @@ def _with_own(config: TrainConfig, net: mbp.Layer | None, loss: mbp.Loss | None)
     if net is not None:
         changed = [name for name in BUILT_BY_CONFIG if getattr(config, name) != getattr(TrainConfig, name)]
         if changed:
-            raise ValueError(
-                f"net= is given, and so is {', '.join(changed)} of a network to be built; drop one of them"
-            )
+            raise ValueError(f"net= is given, and {', '.join(changed)} for a network to be built; drop one of them")
         config = dataclasses.replace(config, hidden=())
     if loss is not None and config.loss == "auto":
         for name, kind in LOSSES.items():
@@ -200,9 +199,12 @@ def _fits(pair: Pair, part: Part, data: Data) -> None:
     x, y = part.x[:2], part.y[:2]
     with torch.no_grad():
         z = pair.net.forward(pair.params, x)[0]
-        pair.loss.forward(z, y)
         if y.dtype == torch.int64 and z.shape[1] < len(data.classes):
-            raise ValueError(f"the network has {z.shape[1]} outputs, {data.name} {len(data.classes)} classes")
+            raise ValueError(
+                f"the network has {z.shape[1]} outputs, {data.name} has {len(data.classes)} classes; "
+                "cross-entropy takes one output a class"
+            )
+        pair.loss.forward(z, y)
         theirs = pair.twin.module(x)
     if theirs.shape != z.shape:
         raise ValueError(f"twin: its output has shape {tuple(theirs.shape)}, the network's {tuple(z.shape)}")
@@ -211,8 +213,10 @@ def _fits(pair: Pair, part: Part, data: Data) -> None:
 def _judged_by(pair: Pair) -> list[str]:
     """What the verdict must say of layers and costs without a known twin."""
     known = names(pair.net, pair.params).outputs
+    kinds = {path: type(layer).__name__ for path, layer, _ in leaves(pair.net, pair.params)}
     notes = [
-        f"{known.get(path, path or 'the network')}: autograd through its own forward" for path in pair.through_forward
+        f"{known[path]} of {layer_of(known[path])} ({kinds[path]}): autograd through its own forward"
+        for path in pair.through_forward
     ]
     if pair.own_loss:
         notes.append(f"loss {type(pair.loss).__name__}: autograd through its own forward")

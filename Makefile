@@ -1,0 +1,54 @@
+# Each target builds .venv from nothing when it is needed, and is quick when it is there.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# one thread a process: the tests run two processes, and small matrices are faster so
+TESTS  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: help demo test slow browser lint format bench clean
+
+help:
+	@echo "make demo    train on real data by hand next to autograd, and print the verdict"
+	@echo "make test    the tests"
+	@echo "make slow    the tests that take minutes"
+	@echo "make browser the tests that need Debian's chromium"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   what checking costs"
+	@echo "make clean   remove .venv and what the tools left"
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "manualbp needs Python 3.11 or newer; say make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev]'
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/manualbp train --data breast-cancer --name demo --overwrite
+
+test: $(READY)
+	$(TESTS) -n 2 --dist loadgroup
+
+slow: $(READY)
+	$(TESTS) -m slow
+
+browser: $(READY)
+	$(TESTS) -m browser
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.cost_of_checking
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,305 @@
+"""What runs in the children of a check: one holds the forward and autograd, the other holds the backward.
+
+The backward never runs in the process that has the reference, so that it can find no autograd graph and replace
+nothing there; the parent hands it values and hands its answers back.
+
+    parent                Reference                              Hand
+    evaluate(condition) → runs forward, reaches the backward,
+                        ← stops and asks
+    backward(values)    →                                        runs the backward
+                        ←                                        its gradients, or why they cannot be compared
+    answer(gradients)   → goes on, asks again, ... or
+                        ← the Evaluation, which the parent judges
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode_stack
+
+from compare.check import codec, integrity
+from compare.check.backward import Given, Remote, call
+from compare.check.conditions import Condition, conditions, realise
+from compare.check.derivation import default_dtype
+from compare.check.evaluate import Evaluation, evaluate
+from compare.check.hooks import trace
+from compare.check.layer import CONDITIONS, layer_evaluator
+from compare.check.lines import source_lines
+from compare.check.noise import Jitter, _Arithmetic, measure
+from compare.check.subject import Subject, find, find_backward
+from compare.child import Refusal, describe, load
+from compare.wire import WireError
+
+Reply = tuple[Any, dict[str, Tensor]]
+_BEFORE = integrity.snapshot()  # taken before any user's file is loaded
+
+
+def _unharmed(file: str) -> None:
+    """Raises Refusal where the user's file has replaced something that the numbers depend on."""
+    if name := integrity.replaced(_BEFORE):
+        raise Refusal(f"{file} replaces {name}; numbers out of a changed torch or harness prove nothing: remove that")
+
+
+class Reference:
+    """The forward, autograd's derivatives of it, and what rounding explains."""
+
+    def __init__(self) -> None:
+        self._file = ""
+        self._subject = Subject("derivation")
+        self._evaluator: Callable[[Condition], Evaluation] | None = None
+        self._aside: _Aside | None = None
+
+    def load(self, data: Any, tensors: Any) -> Reply:
+        """The file at `data["path"]`, what it defines, and the conditions to try."""
+        self._file = Path(data["path"]).name
+        module = load(data["path"])
+        _unharmed(self._file)
+        self._subject = find(module, data["name"])
+        parts = self._subject.parts
+        tried: Iterable[Condition] = CONDITIONS
+        if self._subject.kind == "derivation":
+            tried = conditions(parts["inputs"], data["seed"])
+        elif self._subject.kind == "function":
+            tried = ()
+        elif self._subject.kind == "layer":
+            given = {name: parts[name] for name in ("x", "y", "loss", "twin", "params")}
+            self._evaluator = layer_evaluator(parts["layer"], **given, seed=data["seed"])
+        packed, out = codec.pack(list(tried))
+        return {"kind": self._subject.kind, "conditions": packed}, out
+
+    def check_function(self, data: Any, tensors: Any) -> Reply:
+        """The report on an autograd.Function, whose forward and backward cannot be parted."""
+        from compare.check.function import check_function  # a check of its own, which most files do not need
+
+        parts = self._subject.parts
+        report = check_function(
+            parts["function"], parts["reference"], parts["inputs"], seed=data["seed"], seconds=data["seconds"]
+        )
+        return codec.pack(report)
+
+    def evaluate(self, data: Any, tensors: Mapping[str, Tensor]) -> Reply:
+        """Begin an evaluation: its result, or the first question to the backward."""
+        condition = codec.unpack(data, tensors)
+        self._abandon()
+        self._aside = _Aside(lambda ask: self._evaluation(condition, ask))
+        return self._next()
+
+    def answer(self, data: Any, tensors: Mapping[str, Tensor]) -> Reply:
+        """Go on with the backward's answer: the result, or the next question."""
+        assert self._aside is not None
+        self._aside.answers.put(data if "raised" in data else codec.unpack(data, tensors))
+        return self._next()
+
+    def values(self, data: Any, tensors: Mapping[str, Tensor]) -> Reply:
+        """The inputs at a condition, J and the intermediates, and how far rounding can move each of these."""
+        condition = codec.unpack(data, tensors)
+        forward = self._subject.parts["forward"]
+        with default_dtype(condition.dtype):
+            inputs = realise(self._subject.parts["inputs"], condition)
+
+            def run(jitter: Jitter) -> dict[str, Tensor]:
+                graph = trace(forward, inputs, jitter)
+                return {"J": graph.J.detach()} | {n: t.detach() for n, t in graph.intermediates.items()}
+
+            measured = measure(run, seed=condition.seed)
+        return codec.pack({"inputs": inputs, "values": measured.values, "floors": measured.floors})
+
+    def _evaluation(self, condition: Condition, ask: Callable[[Any], Any]) -> Evaluation:
+        if self._evaluator is not None:
+            return self._evaluator(condition)
+        parts = self._subject.parts
+        with default_dtype(condition.dtype):
+            inputs = realise(parts["inputs"], condition)
+            return evaluate(parts["forward"], _Elsewhere(ask), inputs, seed=condition.seed)
+
+    def _next(self) -> Reply:
+        assert self._aside is not None
+        kind, value = self._aside.questions.get()
+        if kind == "ask":
+            packed, tensors = codec.pack(value)
+            return {"ask": packed}, tensors
+        self._aside = None
+        if kind == "raised":
+            if not isinstance(value, Exception):
+                raise value
+            return {"raised": describe(value), "usage": isinstance(value, ValueError)}, {}
+        packed, tensors = codec.pack(value)
+        return {"evaluation": packed}, tensors
+
+    def intact(self, data: Any, tensors: Any) -> Reply:
+        """Raises Refusal if the file has by now replaced something that the numbers depend on."""
+        _unharmed(self._file)
+        return {}, {}
+
+    def _abandon(self) -> None:
+        if self._aside is not None:
+            self._aside.abandon()
+            self._aside = None
+
+
+class Hand:
+    """The backward, and for a submission the forward that it may have."""
+
+    def __init__(self) -> None:
+        self._file = ""
+        self._backward: Callable[..., Any] = dict
+        self._forward: Callable[..., Any] | None = None
+        self._decisions: list[Any] = []
+
+    def load(self, data: Any, tensors: Any) -> Reply:
+        """The file at `data["path"]`; which lines compute what, and whether it has a forward."""
+        self._file = Path(data["path"]).name
+        module = load(data["path"])
+        _unharmed(self._file)
+        if data["complete"]:
+            self._backward = find(module, data["name"]).parts["backward"]
+        else:
+            self._backward, self._forward = find_backward(module, data["name"])
+        return {"lines": source_lines(self._backward), "forward": self._forward is not None}, {}
+
+    def backward(self, data: Any, tensors: Mapping[str, Tensor]) -> Reply:
+        """The backward's answer to some values, under noise if the reference runs under noise."""
+        question = codec.unpack(data, tensors)
+        values = question["values"]
+        quantities = {name: values[name] for name in question["quantities"]}
+        torch.manual_seed(question["randomness"])
+        watch = _Watch()
+        with default_dtype(question["dtype"]), self._arithmetic(question["noise"]), watch:
+            given = call(self._backward, values, quantities)
+        if watch.seen:
+            given = Given(invalid={"backward": "autograd: the backward runs autograd's engine; write it out by hand"})
+        return codec.pack(given)
+
+    def intact(self, data: Any, tensors: Any) -> Reply:
+        """Raises Refusal if the file has by now replaced something that the numbers depend on."""
+        _unharmed(self._file)
+        return {}, {}
+
+    def forward(self, data: Any, tensors: Mapping[str, Tensor]) -> Reply:
+        """J and the intermediates of a submission's own forward."""
+        question = codec.unpack(data, tensors)
+        assert self._forward is not None
+        with default_dtype(question["dtype"]), torch.no_grad():
+            returned = self._forward(**question["inputs"])
+        if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], Mapping)):
+            raise Refusal("forward does not return (J, {name: intermediate})")
+        named = {"J": returned[0]} | {str(name): value for name, value in returned[1].items()}
+        return codec.pack({name: value for name, value in named.items() if isinstance(value, Tensor)})
+
+    def _arithmetic(self, noise: Any) -> TorchDispatchMode | _Plainly:
+        if noise is None:
+            return _Plainly()
+        if noise == "record":
+            self._decisions = []
+            return _Arithmetic(self._decisions, None)
+        return _Arithmetic(self._decisions, torch.Generator().manual_seed(noise))
+
+
+class _Plainly:
+    """No noise."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees operations that autograd's engine runs, however it was started."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen = False
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing here is ever compiled, and the guard costs as much as the operation
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.seen = self.seen or torch._C._current_graph_task_id() != -1
+        return func(*args, **(kwargs or {}))
+
+
+class _Elsewhere(Remote):
+    """The backward as the reference's process sees it: a question and its answer."""
+
+    def __init__(self, ask: Callable[[Any], Any]) -> None:
+        self._ask = ask
+
+    def given(self, values: Mapping[str, Any], quantities: Mapping[str, Tensor]) -> Given:
+        """What the backward answers; of other shapes or dtypes than it may have, nothing is believed."""
+        noise: Any = None
+        for mode in _get_current_dispatch_mode_stack():
+            if isinstance(mode, _Arithmetic):
+                noise = "record" if mode.noise is None else mode.noise
+        with _disable_current_modes():
+            if isinstance(noise, torch.Generator):
+                noise = int(torch.randint(2**62, (), generator=noise))
+            question = {
+                "values": {n: v.detach().clone() if isinstance(v, Tensor) else v for n, v in values.items()},
+                "quantities": list(quantities),
+                "noise": noise,
+                "randomness": int(torch.randint(2**62, ())),
+                "dtype": torch.get_default_dtype(),
+            }
+            answer = self._ask(question)
+            if not isinstance(answer, Given):
+                return Given(invalid={"backward": f"raised {answer['raised']}"})
+            return _believed(answer, quantities)
+
+
+def _believed(given: Given, quantities: Mapping[str, Tensor]) -> Given:
+    for name, gradient in list(given.gradients.items()):
+        like = quantities.get(name)
+        if like is None or gradient.shape != like.shape or gradient.dtype != like.dtype or name not in given.dtypes:
+            del given.gradients[name]
+            given.invalid[name] = "is not a gradient of that quantity's shape and dtype"
+        else:
+            given.gradients[name] = gradient.to(like.device)
+    return given
+
+
+class _Abandoned(BaseException):
+    """Nobody waits for this evaluation any more."""
+
+
+class _Aside:
+    """A computation in a thread of its own, which stops whenever it asks for something from outside."""
+
+    def __init__(self, work: Callable[[Callable[[Any], Any]], Any]) -> None:
+        self.questions: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self.answers: queue.Queue[Any] = queue.Queue()
+        self._work = work
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.questions.put(("done", self._work(self._ask)))
+        except BaseException as error:  # SystemExit of the user's code too: the main thread tells the parent
+            self.questions.put(("raised", error))
+
+    def _ask(self, question: Any) -> Any:
+        self.questions.put(("ask", question))
+        answer = self.answers.get()
+        if isinstance(answer, _Abandoned):
+            raise answer
+        return answer
+
+    def abandon(self) -> None:
+        """Let it unwind, so that what it has set for the process is put back."""
+        self.answers.put(_Abandoned())
+        self._thread.join()
+
+
+__all__ = ["Hand", "Reference", "WireError"]

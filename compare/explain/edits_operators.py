@@ -1,0 +1,163 @@
+"""Edits of operators: swapped, turned, transposed, taken out, exchanged, bracketed otherwise."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from compare.explain.site import Proposal, Site
+from compare.explain.syntax import attribute, binary, constant, names, negative
+
+MATMUL = ("matmul", "mm", "dot", "bmm")
+PRODUCTS = (*MATMUL, "mul", "multiply", "outer")
+
+
+def operator(site: Site) -> Iterator[Proposal]:
+    """`*` for `@`, `+` for `-`, `*` for `/`, and the reverse of each."""
+    node = site.node
+    swaps: dict[type[ast.operator], list[tuple[ast.operator, str]]] = {
+        ast.Mult: [(ast.MatMult(), "elementwise_for_matmul"), (ast.Div(), _scalar(site))],
+        ast.MatMult: [(ast.Mult(), "elementwise_for_matmul")],
+        ast.Div: [(ast.Mult(), _scalar(site))],
+        ast.Add: [(ast.Sub(), "sign"), (ast.Mult(), "order_of_operations")],
+        ast.Sub: [(ast.Add(), "sign")],
+        ast.FloorDiv: [(ast.Div(), "wrong_count")],
+    }
+    for op, cause in swaps.get(type(node.op), ()):
+        cause = "wrong_l2" if site.in_penalty else cause
+        key = f"{type(node.op).__name__} {type(op).__name__}"
+        if isinstance(node, ast.AugAssign):
+            yield Proposal(ast.copy_location(ast.AugAssign(node.target, op, node.value), node), cause, 0.0, key)
+        else:
+            yield Proposal(binary(node.left, op, node.right), cause, 0.0, key)
+            if isinstance(op, ast.MatMult):
+                for left, right in ((True, False), (False, True)):
+                    first = attribute(node.left, "T") if left else node.left
+                    second = attribute(node.right, "T") if right else node.right
+                    yield Proposal(binary(first, op, second), cause, 0.3, f"{key} T")
+
+
+def _scalar(site: Site) -> str:
+    return "wrong_l2" if site.in_penalty else "wrong_factor"
+
+
+def sign(site: Site) -> Iterator[Proposal]:
+    """-x for x, x for -x, b - a for a - b."""
+    node = site.node
+    cause = "wrong_l2" if site.in_penalty else "sign"
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield Proposal(node.operand, cause, 0.0, "-")
+        return
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
+        yield Proposal(binary(node.right, ast.Sub(), node.left), cause, 0.0, "a - b")
+    if site.in_arithmetic and isinstance(node, ast.BinOp | ast.Call | ast.Name | ast.Subscript | ast.Attribute):
+        if isinstance(site.place.parent, ast.BinOp) and isinstance(site.place.parent.op, ast.Add | ast.Sub):
+            return  # the operator's own edits do this
+        yield Proposal(negative(node), cause, 0.4, "-")
+
+
+def transpose(site: Site) -> Iterator[Proposal]:
+    """x.T for x and x for x.T; both operands of a matrix product; a product's result."""
+    node = site.node
+    if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
+        yield Proposal(node.value, "", 0.0, "T")
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("t", "transpose"):
+        yield Proposal(node.func.value, "", 0.0, "T")
+    elif site.in_arithmetic and (site.shape is None or len(site.shape) >= 2):
+        if isinstance(site.place.parent, ast.Attribute) or constant(node) is not None:
+            return
+        if site.known and site.shape is None:
+            return
+        name = "T" if site.shape is None or len(site.shape) == 2 else "mT"
+        yield Proposal(attribute(node, name), "", 0.2 if _operand(site) else 0.8, "T")
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+        left, right = _turned(node.left), _turned(node.right)
+        yield Proposal(binary(node.right, ast.MatMult(), node.left), "", 0.4, "b @ a")
+        yield Proposal(binary(left, ast.MatMult(), right), "", 0.4, "A.T @ B.T")
+        yield Proposal(binary(right, ast.MatMult(), left), "", 0.5, "(A @ B).T")
+
+
+def _turned(node: ast.expr) -> ast.expr:
+    if isinstance(node, ast.Attribute) and node.attr == "T":
+        return node.value
+    return attribute(node, "T")
+
+
+def _operand(site: Site) -> bool:
+    above = site.place.parent
+    if isinstance(above, ast.BinOp):
+        return isinstance(above.op, ast.MatMult)
+    return isinstance(above, ast.Call) and ast.unparse(above.func).rpartition(".")[2] in PRODUCTS
+
+
+def drop(site: Site) -> Iterator[Proposal]:
+    """One of the two operands of +, -, *, / or **, the other left out."""
+    node = site.node
+    if isinstance(node.op, ast.Add | ast.Sub):
+        for kept, gone in ((node.left, node.right), (node.right, node.left)):
+            penalty = site.reach.target in site.reach.inputs and site.reach.target in names(gone)
+            kept = negative(kept) if kept is node.right and isinstance(node.op, ast.Sub) else kept
+            if constant(gone) is not None and isinstance(site.place.parent, ast.Call | ast.Subscript | ast.Slice):
+                yield Proposal(kept, "wrong_index", 0.3, f"- {ast.unparse(gone)}")
+                continue
+            cause = "wrong_l2" if penalty else "path_twice"
+            if constant(gone) is not None:
+                cause = "wrong_epsilon" if 0 < abs(constant(gone) or 0) < 0.01 else "wrong_activation_derivative"
+            yield Proposal(kept, cause, 0.2, f"- {ast.unparse(gone)}")
+    elif isinstance(node.op, ast.Mult | ast.Div):
+        for kept, gone in ((node.left, node.right), (node.right, node.left)):
+            if gone is node.left and isinstance(node.op, ast.Div):
+                if constant(gone) != 1:
+                    continue
+            yield Proposal(kept, _gone(site, gone, node.op), 0.0, f"/ {ast.unparse(gone)}")
+    elif isinstance(node.op, ast.Pow):
+        yield Proposal(node.left, "wrong_activation_derivative", 0.6, "**")
+    elif isinstance(node.op, ast.MatMult):
+        yield Proposal(node.left, "extra_derivative", 1.0, "@")
+        yield Proposal(node.right, "extra_derivative", 1.0, "@")
+
+
+def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
+    """The mistake that a factor too many is."""
+    if site.in_penalty:
+        return "wrong_l2"
+    if constant(gone) is not None:
+        return "wrong_factor"
+    text = ast.unparse(gone)
+    sizes = {term.text for term in site.reach.sizes} | {s.replace("[0]", "") for s in ("shape[0]",)}
+    inverse = isinstance(gone, ast.BinOp) and isinstance(gone.op, ast.Div) and constant(gone.left) is not None
+    count = text in sizes or "len(" in text or "shape" in text or "numel" in text or text in site.reach.scalars
+    if isinstance(op, ast.Div) and count or inverse:
+        return "mean_twice" if text not in site.reach.scalars or text in sizes or inverse else "wrong_factor"
+    if isinstance(op, ast.Mult) and count:
+        return "missing_mean" if text in sizes else "wrong_factor"
+    return "wrong_mask" if isinstance(gone, ast.Compare) else "extra_derivative"
+
+
+def exchange(site: Site) -> Iterator[Proposal]:
+    """b / a for a / b, b @ a for a @ b; the last two arguments of a call, as the branches of `where`."""
+    node = site.node
+    if isinstance(node, ast.BinOp):
+        if isinstance(node.op, ast.Div | ast.Pow):
+            yield Proposal(binary(node.right, node.op, node.left), "", 0.5, "b op a")
+    elif len(node.args) >= 2:
+        args = [*node.args[:-2], node.args[-1], node.args[-2]]
+        where = ast.unparse(node.func).rpartition(".")[2] == "where"
+        swapped = ast.copy_location(ast.Call(node.func, args, node.keywords), node)
+        yield Proposal(swapped, "swapped_branches" if where else "missing_transpose", -1.0 if where else 0.0, "swap")
+
+
+def bracket(site: Site) -> Iterator[Proposal]:
+    """a * (b + c) for a * b + c, and the reverse."""
+    node = site.node
+    left, right = node.left, node.right
+    if isinstance(node.op, ast.Add | ast.Sub) and isinstance(left, ast.BinOp) and isinstance(left.op, ast.Mult | ast.Div):
+        yield Proposal(binary(left.left, left.op, binary(left.right, node.op, right)), "", 0.0, "a (b + c)")
+    if isinstance(node.op, ast.Mult | ast.Div) and isinstance(right, ast.BinOp) and isinstance(right.op, ast.Add | ast.Sub):
+        yield Proposal(binary(binary(left, node.op, right.left), right.op, right.right), "", 0.0, "a b + c")
+    if isinstance(node.op, ast.Mult | ast.Div) and isinstance(left, ast.BinOp) and isinstance(left.op, ast.Add | ast.Sub):
+        yield Proposal(binary(left.left, left.op, binary(left.right, node.op, right)), "", 0.2, "a + b c")
+    if isinstance(node.op, ast.Mult) and isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mult):
+        return
+    if isinstance(node.op, ast.Add | ast.Sub) and isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mult):
+        yield Proposal(binary(binary(left, node.op, right.left), right.op, right.right), "", 0.2, "(a + b) c")

@@ -1,0 +1,171 @@
+"""The source of a backward as data: its statements, what they may call, and the names that they take from outside.
+
+Nothing is run here. A program is made only where every statement is on the list of those that change nothing but
+their own variables; a child process can then run it, and edits of it, without the user's file.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from compare.explain.pure import BUILTINS, MODULES, impure
+
+MAX_LINES = 2000  # of one function; beyond, its numbers alone are looked at
+MAX_HELPERS = 20
+
+
+class NotReadable(ValueError):
+    """Why a backward's source cannot be searched: the numbers alone must do."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The source of one function, with its place in its file."""
+
+    source: str  # dedented, decorators included
+    file: str
+    line: int  # of its first line
+
+
+@dataclass(frozen=True)
+class Program:
+    """A backward that can be run elsewhere: itself, the functions that it calls, modules and constants by name."""
+
+    main: Piece
+    helpers: tuple[Piece, ...] = ()
+    modules: dict[str, str] = field(default_factory=dict)  # name: dotted path
+    constants: dict[str, Any] = field(default_factory=dict)
+
+
+def read(function: Callable[..., Any]) -> Program:
+    """The program of a backward. Raises NotReadable where its source is missing, not its own, or not pure."""
+    if not isinstance(function, FunctionType):
+        function = getattr(function, "__func__", function)
+        raise_if(not isinstance(function, FunctionType), "it is no plain function")
+    raise_if(hasattr(function, "__wrapped__"), "it is wrapped by a decorator")
+    pieces: dict[str, tuple[Any, Piece]] = {}
+    modules: dict[str, str] = {}
+    constants: dict[str, Any] = {}
+    main = _piece(function)
+    _gather(function, main, pieces, modules, constants)
+    return Program(main, tuple(piece for _, piece in reversed(pieces.values())), modules, constants)
+
+
+def raise_if(condition: bool, reason: str) -> None:
+    """Raise NotReadable with this reason."""
+    if condition:
+        raise NotReadable(reason)
+
+
+def _piece(function: FunctionType) -> Piece:
+    try:
+        lines, first = inspect.getsourcelines(function)
+        file = Path(inspect.getsourcefile(function) or "").name
+    except (OSError, TypeError, IndexError) as error:
+        raise NotReadable("its source cannot be read") from error
+    raise_if(len(lines) > MAX_LINES, f"it has more than {MAX_LINES} lines")
+    return Piece(textwrap.dedent("".join(lines)), file, max(first, 1))
+
+
+def definition(piece: Piece) -> ast.FunctionDef:
+    """The function's syntax tree with the line numbers of its file, without decorators."""
+    try:
+        tree = ast.parse(piece.source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise NotReadable("its source cannot be parsed") from error
+    node = tree.body[0] if tree.body else None
+    if len(tree.body) != 1 or not isinstance(node, ast.FunctionDef):
+        raise NotReadable("its source is no single function")
+    ast.increment_lineno(node, piece.line - 1)
+    node.decorator_list = []
+    return node
+
+
+def _gather(
+    function: FunctionType,
+    piece: Piece,
+    pieces: dict[str, tuple[Any, Piece]],
+    modules: dict[str, str],
+    constants: dict[str, Any],
+) -> None:
+    """Check one function and all that it calls, and collect what they need."""
+    node = definition(piece)
+    raise_if(node.name != function.__name__, "its source is that of another function")
+    reason = impure(node)
+    raise_if(bool(reason), reason)
+    outside = dict(function.__globals__)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            outside[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    for name in sorted(set(_free_names(node))):
+        if name not in outside:
+            raise_if(name not in BUILTINS and not hasattr(builtins, name), f"{name} is not defined")
+            raise_if(name not in BUILTINS, f"{name}() may have side effects")
+            continue
+        value = outside[name]
+        if isinstance(value, ModuleType):
+            raise_if(value.__name__ not in MODULES, f"module {name} is not known to be free of side effects")
+            _put(modules, name, value.__name__)
+        elif isinstance(value, FunctionType) and not _library(value):
+            if name in pieces or value is function:
+                raise_if(name in pieces and pieces[name][0] is not value, f"two functions are called {name}")
+                continue
+            raise_if(len(pieces) >= MAX_HELPERS, "it calls too many functions")
+            raise_if(value.__name__ != name, f"{name} is another name of {value.__name__}")
+            helper = _piece(value)
+            pieces[name] = (value, helper)
+            _gather(value, helper, pieces, modules, constants)
+        elif callable(value) and not isinstance(value, type):
+            path = f"{getattr(value, '__module__', None) or 'torch'}.{getattr(value, '__name__', '')}"
+            raise_if(path.rpartition(".")[0] not in MODULES, f"{name}() may have side effects")
+            _put(modules, name, path)
+        else:
+            raise_if(not _plain(value), f"{name} is a value of type {type(value).__name__}")
+            _put(constants, name, value)
+
+
+def _put(table: dict[str, Any], name: str, value: Any) -> None:
+    if name in table and table[name] is not value and table[name] != value:
+        raise NotReadable(f"{name} means two things")
+    table[name] = value
+
+
+def _library(function: FunctionType) -> bool:
+    return (function.__module__ or "").partition(".")[0] in ("torch", "numpy", "math")
+
+
+def _plain(value: Any) -> bool:
+    """Constants that an edit cannot change for others: numbers, strings, tensors, tuples of them."""
+    if isinstance(value, tuple):
+        return all(_plain(entry) for entry in value)
+    return value is None or isinstance(
+        value, bool | int | float | str | torch.Tensor | torch.dtype | np.ndarray | np.generic
+    )
+
+
+def _free_names(node: ast.FunctionDef) -> Iterator[str]:
+    """Names that the function reads and does not bind itself, nested functions included."""
+    bound = {a.arg for n in ast.walk(node) if isinstance(n, ast.arguments) for a in _all_arguments(n)}
+    bound |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    bound |= {n.name for n in ast.walk(node) if isinstance(n, ast.FunctionDef) and n is not node}
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load) and inner.id not in bound:
+            yield inner.id
+
+
+def _all_arguments(arguments: ast.arguments) -> list[ast.arg]:
+    variadic = [a for a in (arguments.vararg, arguments.kwarg) if a is not None]
+    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *variadic]

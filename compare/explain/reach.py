@@ -1,0 +1,230 @@
+"""What is in reach of a step: names, sizes, constants, activations' derivatives, products; each with its value.
+
+Candidates for a repair are built from these, whatever the derivation is: nothing here knows an example.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ALIKE = 1e-9  # relative: two values are the same formula, for the purpose of recognising one
+PRODUCTS = 400  # products of two matrices that are looked at
+
+
+@dataclass(frozen=True)
+class Term:
+    """An expression in reach: its text, its value, and what it is."""
+
+    text: str
+    value: Any
+    role: str  # derivative, mask, size, number, constant, tensor, complement, product, power
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise function, and its derivative in its output a or its input z, as text and as a function of both."""
+
+    function: Callable[[Tensor], Tensor]
+    text: str
+    derivative: Callable[[Tensor, Tensor], Tensor]
+
+
+ACTIVATIONS = {
+    "sigmoid": Activation(torch.sigmoid, "{a} * (1 - {a})", lambda a, z: a * (1 - a)),
+    "tanh": Activation(torch.tanh, "(1 - {a} ** 2)", lambda a, z: 1 - a * a),
+    "relu": Activation(torch.relu, "({z} > 0)", lambda a, z: (z > 0).double()),
+    "exp": Activation(torch.exp, "{a}", lambda a, z: a),
+    "log": Activation(torch.log, "(1 / {z})", lambda a, z: 1 / z),
+    "sqrt": Activation(torch.sqrt, "(0.5 / {a})", lambda a, z: 0.5 / a),
+    "square": Activation(torch.square, "(2 * {z})", lambda a, z: 2 * z),
+    "softplus": Activation(torch.nn.functional.softplus, "torch.sigmoid({z})", lambda a, z: torch.sigmoid(z)),
+    "silu": Activation(
+        torch.nn.functional.silu,
+        "torch.sigmoid({z}) * (1 + {z} * (1 - torch.sigmoid({z})))",
+        lambda a, z: torch.sigmoid(z) * (1 + z * (1 - torch.sigmoid(z))),
+    ),
+}
+
+
+def tensor(value: Any) -> Tensor | None:
+    """A floating or boolean array of any kind as a float64 tensor; None for anything else."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fb":
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, Tensor) and (value.is_floating_point() or value.dtype == torch.bool):
+        return value.detach().double()
+    return None
+
+
+class Reach:
+    """The values that have a name at one point of a program."""
+
+    def __init__(self, values: Mapping[str, Any], inputs: frozenset[str], target: str, quantities: frozenset[str]) -> None:
+        self.target = target
+        self.inputs = inputs
+        self.quantities = quantities
+        self.tensors: dict[str, Tensor] = {}
+        self.whole: dict[str, Tensor] = {}  # integer tensors
+        self.scalars: dict[str, float] = {}
+        for name, value in values.items():
+            self._add(name, value)
+
+    def _add(self, name: str, value: Any) -> None:
+        if name.startswith("__") or callable(value):
+            return
+        if isinstance(value, bool):
+            return
+        if isinstance(value, int | float | np.number):
+            self.scalars[name] = float(value)
+        elif isinstance(value, Mapping):
+            for key, entry in itertools.islice(value.items(), 40):
+                if isinstance(key, str):
+                    self._add(f"{name}[{key!r}]", entry)
+        elif isinstance(value, Tensor | np.ndarray):
+            found = tensor(value)
+            if found is not None:
+                self.tensors[name] = found
+            elif isinstance(value, Tensor):
+                self.whole[name] = value
+
+    @cached_property
+    def activations(self) -> dict[str, tuple[str, str]]:
+        """{a: (function, z)} for each quantity that is a known function of another."""
+        found: dict[str, tuple[str, str]] = {}
+        known = [n for n in self.tensors if plain(n) in self.quantities and n not in self.inputs]
+        for a, z in itertools.permutations(known, 2):
+            out, pre = self.tensors[a], self.tensors[z]
+            if a in found or out.shape != pre.shape or not out.numel():
+                continue
+            for name, activation in ACTIVATIONS.items():
+                if torch.allclose(activation.function(pre), out, rtol=ALIKE, atol=1e-300, equal_nan=False):
+                    found[a] = (name, z)
+                    break
+        return found
+
+    @cached_property
+    def sizes(self) -> list[Term]:
+        """Sizes of what is in reach, as numbers that have a name or as expressions."""
+        found: dict[str, float] = {n: v for n, v in self.scalars.items() if v.is_integer() and v > 1}
+        seen = {v: 1 for v in found.values()}
+        for name in (*self.tensors, *self.whole):
+            value = self.tensors.get(name, self.whole.get(name))
+            assert value is not None
+            if "[" in name and value.ndim > 2 or plain(name) not in self.quantities:
+                continue
+            for axis, size in enumerate(value.shape):
+                if size > 1 and seen.get(size, 0) < 2:
+                    seen[size] = seen.get(size, 0) + 1
+                    found[f"{name}.shape[{axis}]" if axis else f"len({name})"] = float(size)
+        if self.target in self.tensors and self.tensors[self.target].ndim > 1:
+            found[f"{self.target}.numel()"] = float(self.tensors[self.target].numel())
+        return [Term(text, value, "size") for text, value in found.items()]
+
+    @cached_property
+    def numbers(self) -> list[Term]:
+        """Plain numbers and the derivation's own constants."""
+        plain_numbers = [Term(f"{v:g}", v, "number") for v in (2.0, 0.5, 3.0, 4.0, 0.25)]
+        own = [Term(n, v, "constant") for n, v in self.scalars.items() if not (v.is_integer() and v > 1) and v != 0]
+        own += [Term(f"(1 - {t.text})", 1 - t.value, "constant") for t in own if 0 < t.value < 1]
+        roots = [Term(f"{s.text} ** 0.5", math.sqrt(s.value), "size") for s in self.sizes]
+        return [*own, *plain_numbers, *roots]
+
+    @cached_property
+    def derivatives(self) -> list[Term]:
+        """Derivatives of the activations that the forward has, best first: that of the target's own."""
+        found = []
+        for a, (name, z) in self.activations.items():
+            activation = ACTIVATIONS[name]
+            value = activation.derivative(self.tensors[a], self.tensors[z])
+            found.append((z != self.target, Term(activation.text.format(a=a, z=z), value, "derivative")))
+        return [term for _, term in sorted(found, key=lambda each: each[0])]
+
+    @cached_property
+    def masks(self) -> list[Term]:
+        """Comparisons with zero, and tensors of zeros and ones."""
+        found = [
+            Term(f"({n} > 0)", (v > 0).double(), "mask")
+            for n, v in self.tensors.items()
+            if plain(n) in self.quantities and n not in self.inputs and bool((v < 0).any())
+        ]
+        binary = [n for n, v in self.tensors.items() if v.numel() and bool(((v == 0) | (v == 1)).all()) and v.ndim]
+        return [*(Term(n, self.tensors[n], "mask") for n in binary), *found]
+
+    @cached_property
+    def plain(self) -> list[Term]:
+        """Tensors by their names, the forward's quantities first."""
+        order = sorted(self.tensors, key=lambda n: (plain(n) not in self.quantities, n))
+        return [Term(n, self.tensors[n], "tensor") for n in order if self.tensors[n].numel()]
+
+    @cached_property
+    def factors(self) -> list[Term]:
+        """What a value can be multiplied by: derivatives, masks, tensors, 1 - tensor, their squares and reductions."""
+        found = [*self.derivatives, *self.masks, *self.plain]
+        for term in self.plain:
+            if term.value.ndim:
+                found.append(Term(f"(1 - {term.text})", 1 - term.value, "complement"))
+        for term in self.plain:
+            found.append(Term(f"{term.text} ** 2", term.value**2, "power"))
+            found.append(Term(f"(1 - {term.text} ** 2)", 1 - term.value**2, "complement"))
+            found.append(Term(f"{term.text} * (1 - {term.text})", term.value * (1 - term.value), "complement"))
+        for term in self.plain:
+            found.append(Term(f"torch.log({term.text})", torch.log(term.value.abs().clamp_min(1e-300)), "power"))
+        return found
+
+    def products(self, shape: tuple[int, ...]) -> Iterator[Term]:
+        """Matrix products and sums of what is in reach that have this shape: the paths on which a gradient comes."""
+        tensors = list(self.tensors.items())
+        count = 0
+        if len(shape) == 2:
+            for (n, a), (k, b) in itertools.product(tensors, tensors):
+                if a.ndim != 2 or b.ndim != 2:
+                    continue
+                for left, first in ((n, a), (f"{n}.T", a.T)):
+                    for right, second in ((k, b), (f"{k}.T", b.T)):
+                        if first.shape[1] != second.shape[0] or (first.shape[0], second.shape[1]) != shape:
+                            continue
+                        count += 1
+                        if count > PRODUCTS:
+                            return
+                        yield Term(f"{left} @ {right}", first @ second, "product")
+        for n, a in tensors:
+            if a.ndim == len(shape) + 1 and a.ndim >= 2:
+                for axis in range(a.ndim):
+                    if tuple(a.sum(axis).shape) == shape:
+                        yield Term(f"{n}.sum({axis})", a.sum(axis), "product")
+        for (n, a), (k, b) in itertools.combinations(tensors, 2):
+            if a.shape == b.shape and tuple(a.shape) == shape and count < PRODUCTS:
+                count += 1
+                yield Term(f"{n} * {k}", a * b, "product")
+
+    def relation(self, old: str, new: str) -> str:
+        """What one name is to another: another layer's, the activation of it, its update, a size, or nothing special."""
+        old, new = plain(old), plain(new)
+        pairs = {(plain(a), plain(z)) for a, (_, z) in self.activations.items()}
+        if (old, new) in pairs or (new, old) in pairs:
+            return "activation"
+        if not any(c.isdigit() for c in old + new):
+            return "other"
+        first, second = (re.sub(r"\d+", "", n).lower() for n in (old, new))
+        both = all(any(c.isdigit() for c in n) for n in (old, new))
+        if first == second:
+            return "layer" if both else "step"
+        if {old, new} & {"x", "X"} and {first, second} & {"a", "h"}:
+            return "layer"
+        return "other"
+
+
+def plain(name: str) -> str:
+    """The quantity that a name or a subscript such as t['a3'] stands for."""
+    found = re.fullmatch(r"\w+\[['\"](\w+)['\"]\]", name)
+    return found[1] if found else name
+

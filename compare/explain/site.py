@@ -1,0 +1,84 @@
+"""A place in a program where an edit may apply, with what is known about it."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from compare.explain.reach import Reach, tensor
+from compare.explain.syntax import Place, names
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """What to put in a place; `key` is equal for the same edit at another place."""
+
+    new: Any  # an expression, a statement, or None to leave the statement out
+    cause: str = ""  # where it is not the edit's own
+    cost: float = 0.0
+    key: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One place, the names in reach there, and the value that the expression had where it is known."""
+
+    place: Place
+    reach: Reach
+    value: Any = None  # of the expression, in a straight line of statements
+    known: bool = False  # whether the value is known
+
+    @property
+    def node(self) -> Any:
+        """What stands at the place."""
+        return self.place.node
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape of the expression's value, where it is an array."""
+        found = tensor(self.value)
+        return None if found is None else tuple(found.shape)
+
+    @property
+    def array(self) -> Tensor | None:
+        """The expression's value as a float64 tensor, where it is one."""
+        return tensor(self.value)
+
+    @property
+    def is_load(self) -> bool:
+        """Whether the expression is read here, and is no part of a function's name, a target or an attribute."""
+        above = self.place.parent
+        if isinstance(getattr(self.node, "ctx", None), ast.Store | ast.Del):
+            return False
+        if isinstance(above, ast.Call) and self.place.field == "func":
+            return False
+        return not (isinstance(above, ast.Attribute | ast.arguments | ast.FormattedValue | ast.JoinedStr))
+
+    @property
+    def in_arithmetic(self) -> bool:
+        """Whether the expression is a value of its own: an operand, an argument, what is assigned or returned."""
+        if not self.is_load or self.known and self.value is None:
+            return False
+        above = self.place.parent
+        indexing = isinstance(above, ast.Subscript) and self.place.field == "slice"
+        return not indexing and not isinstance(above, ast.keyword | ast.Slice | ast.Dict | ast.For) or isinstance(above, ast.Dict)
+
+    @property
+    def in_penalty(self) -> bool:
+        """Whether the expression stands in a term that holds the quantity whose gradient this is: a penalty's."""
+        if self.reach.target not in self.reach.inputs:
+            return False
+        term: ast.AST = self.node
+        for above in reversed(self.place.above):
+            if isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.Div):
+                term = above
+            elif not isinstance(above, ast.UnaryOp | ast.Call | ast.Attribute):
+                break
+        return self.reach.target in names(term)
+
+    def inside(self, *kinds: type[ast.AST]) -> bool:
+        """Whether the place lies below such a node in its statement."""
+        return any(isinstance(above, kinds) for above in self.place.above)

@@ -1,0 +1,152 @@
+"""Running a program, whole or from one of its statements on: in the child process only."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+import signal
+import warnings
+from collections.abc import Mapping
+from types import CodeType, FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compare.explain.program import Program, definition
+from compare.explain.pure import BUILTINS, in_place
+from compare.explain.syntax import names
+
+RESULT = "__result__"
+SAFE = {name: getattr(builtins, name) for name in BUILTINS} | {"print": lambda *args, **kwargs: None}
+PER_CANDIDATE = 0.25  # seconds that one run of an edited backward may take
+
+
+class TooSlow(Exception):
+    """A candidate that took longer than its limit."""
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise TooSlow
+
+
+class Trial:
+    """A program as a list of statements over one namespace, with the values of one condition."""
+
+    def __init__(self, program: Program, values: Mapping[str, Any]) -> None:
+        signal.signal(signal.SIGALRM, _stop)
+        warnings.simplefilter("ignore")
+        self.values = dict(values)
+        main = definition(program.main)
+        helpers = [definition(piece) for piece in program.helpers]
+        self.files = {id(helper): piece.file for helper, piece in zip(helpers, program.helpers, strict=True)}
+        self.file = program.main.file
+        self.main = main
+        self.parameters = {a.arg for a in (*main.args.posonlyargs, *main.args.args, *main.args.kwonlyargs)}
+        self.statements: list[ast.stmt] = [*helpers, *_body(main)]
+        self.helpers = len(helpers)
+        self.outside = {"__builtins__": SAFE} | {n: _module(p) for n, p in program.modules.items()}
+        self.outside |= dict(program.constants)
+        self.mutates = any(in_place(s) for s in self.statements)
+        self.codes = [compiled(s) for s in self.statements]
+
+    def arguments(self) -> dict[str, Any]:
+        """The namespace in which the first statement runs: every value in reach by its name."""
+        values = {n: own(v) for n, v in self.values.items()}
+        inside = dict(self.outside) | {n: v for n, v in values.items() if n not in self.outside or n in self.parameters}
+        arguments = self.main.args
+        if arguments.kwarg is not None:
+            inside[arguments.kwarg.arg] = {n: v for n, v in values.items() if n not in self.parameters}
+        defaults = [
+            *zip(arguments.args[len(arguments.args) - len(arguments.defaults) :], arguments.defaults, strict=True),
+            *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+        ]
+        for argument, default in defaults:
+            if argument.arg not in values and default is not None:
+                inside[argument.arg] = eval(compile(ast.Expression(default), "<default>", "eval"), dict(inside))
+        return inside
+
+    def run(self, start: int = 0, namespace: dict[str, Any] | None = None, codes: list[CodeType | None] | None = None) -> Any:
+        """What the statements from `start` on compute, in a namespace that holds what those before left."""
+        inside = self.arguments() if namespace is None else namespace
+        signal.setitimer(signal.ITIMER_REAL, PER_CANDIDATE)
+        try:
+            with torch.no_grad(), np.errstate(all="ignore"):
+                for code in (codes or self.codes)[start:]:
+                    if code is not None:
+                        exec(code, inside)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        return inside.get(RESULT)
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """The namespace before each statement, and after the last."""
+        inside = self.arguments()
+        seen = [dict(inside)]
+        with torch.no_grad(), np.errstate(all="ignore"):
+            for code in self.codes:
+                exec(code, inside)
+                seen.append(dict(inside))
+        return seen
+
+
+def compiled(statement: ast.stmt) -> CodeType:
+    """One statement, ready to run."""
+    return compile(ast.Module([statement], []), "<edit>", "exec")
+
+
+def own(value: Any) -> Any:
+    """A copy that an edit may change."""
+    return value.clone() if isinstance(value, Tensor) else value.copy() if isinstance(value, np.ndarray) else value
+
+
+def gradient(value: Any) -> Tensor | None:
+    """A returned gradient as a float64 tensor; None where it is none."""
+    if isinstance(value, Tensor):
+        return value.detach().double()
+    if isinstance(value, np.ndarray | np.generic | float):
+        return torch.from_numpy(np.array(value, dtype=np.float64))
+    return None
+
+
+def _body(main: ast.FunctionDef) -> list[ast.stmt]:
+    """The function's statements, its return made an assignment; the whole function where it returns elsewhere too."""
+    body = list(main.body)
+    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        body = body[1:]
+    last = body[-1] if body else None
+    returns = sum(isinstance(n, ast.Return) for s in body for n in _outer(s))
+    if isinstance(last, ast.Return) and last.value is not None and returns == 1 and not _clashes(main):
+        target = ast.copy_location(ast.Name(RESULT, ast.Store()), last)
+        return [*body[:-1], ast.copy_location(ast.Assign([target], last.value), last)]
+    keywords = [ast.keyword(a.arg, ast.Name(a.arg, ast.Load())) for a in (*main.args.args, *main.args.kwonlyargs)]
+    if main.args.kwarg is not None:
+        keywords.append(ast.keyword(None, ast.Name(main.args.kwarg.arg, ast.Load())))
+    run = ast.Assign([ast.Name(RESULT, ast.Store())], ast.Call(ast.Name(main.name, ast.Load()), [], keywords))
+    ast.copy_location(run, main)
+    return [main, ast.fix_missing_locations(run)]
+
+
+def _outer(statement: ast.stmt) -> list[ast.AST]:
+    """The nodes of a statement that belong to the function itself, not to one inside it."""
+    if isinstance(statement, ast.FunctionDef):
+        return []
+    found: list[ast.AST] = [statement]
+    for child in ast.iter_child_nodes(statement):
+        found += _outer(child) if isinstance(child, ast.stmt) else []
+    return found
+
+
+def _clashes(main: ast.FunctionDef) -> bool:
+    """Whether a name means one thing inside and another outside of an inner function, or before it is assigned."""
+    return any(isinstance(n, ast.FunctionDef) and n is not main and n.name in names(n.args) for n in ast.walk(main))
+
+
+def _module(path: str) -> Any:
+    try:
+        return importlib.import_module(path)
+    except ImportError:
+        holder, _, name = path.rpartition(".")
+        return getattr(importlib.import_module(holder), name)
