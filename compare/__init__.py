@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compare.check.derivation import check_derivation
+    from compare.check.function import check_function
     from compare.check.inputs import (
         binary,
         constant,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "check_derivation": "compare.check.derivation",
+    "check_function": "compare.check.function",
     "check_layer": "compare.check.layer",
     "GradientMismatch": "compare.check.report",
     "Report": "compare.check.report",
@@ -60,6 +62,7 @@ __all__ = [
     "TrainResult",
     "binary",
     "check_derivation",
+    "check_function",
     "check_layer",
     "constant",
     "index",

@@ -178,7 +178,7 @@ def supervise(order: dict[str, Any], channel: int, output: int, status: int) -> 
 
 def ignore_signals() -> dict[int, Any]:
     """Makes this process deaf to what the user's code may send it, and returns how each signal was handled before."""
-    handlers = {}
+    handlers: dict[int, Any] = {}
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         with contextlib.suppress(OSError):  # a signal that the C library keeps for itself
             handlers[number] = signal.signal(number, signal.SIG_IGN)

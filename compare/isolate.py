@@ -17,7 +17,6 @@ import secrets
 import select
 import selectors
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,15 +29,15 @@ import psutil
 import torch
 from torch import Tensor
 
-from compare import processes, wire
+from compare import processes, scratch, wire
 from compare.limits import MAX_WRITTEN, Captured, Failure, Kind, Limits, ending
 
 __all__ = ["Child", "Failure", "Limits"]
 
 MAX_REPLY = 2**30  # bytes of tensors in one reply
 POLL = 0.05  # seconds between two looks at the processes
-POLL_SHARE = 0.1  # the share of a core that looking may take: on a machine with many processes it is not cheap
-ENDING = 1.0  # seconds that a supervisor may take to kill all that is below it
+SLOW_POLL = 0.25  # the same on a machine with so many processes that to look takes long
+ENDING = 1.5  # seconds that a supervisor may take to kill all that is below it
 
 
 class Child:
@@ -69,7 +68,7 @@ class Child:
         self._next_look = time.monotonic() + POLL
         self._token = secrets.token_hex(16)
         self._tree: processes.Tree | None = None
-        self._scratch = tempfile.TemporaryDirectory(prefix="manualbp-", ignore_cleanup_errors=True)
+        self._scratch = tempfile.mkdtemp(prefix="manualbp-")
         self._channel, channel = socket.socketpair()
         self._status, status = socket.socketpair()
         read, output = os.pipe()
@@ -78,8 +77,8 @@ class Child:
             "service": service,
             "token": self._token,
             "memory": self.limits.memory,
-            "tmp": self._scratch.name,
-            "cwd": str(Path(cwd).resolve()) if cwd is not None else self._scratch.name,
+            "tmp": self._scratch,
+            "cwd": str(Path(cwd).resolve()) if cwd is not None else self._scratch,
             "threads": threads if threads is not None else torch.get_num_threads(),
         }
         try:
@@ -93,7 +92,7 @@ class Child:
             self._channel.setblocking(False)
             self._exchange([], processes.STARTUP)
         except BaseException as error:
-            self._end()
+            self.close()
             if isinstance(error, processes.ServerError | psutil.Error):
                 raise Failure("crash", wire.one_line(str(error))) from None
             raise
@@ -135,6 +134,7 @@ class Child:
         if self._failure is None:
             self._failure = Failure("crash", "the child was closed")
         self._end()
+        scratch.remove(self._scratch)
 
     def _exchange(self, pieces: list[bytes], seconds: float) -> tuple[Any, dict[str, Tensor]]:
         """Sends a request and waits for its reply while it watches the child's time, memory and output."""
@@ -235,7 +235,7 @@ class Child:
         if used > limit:
             self._fail("memory", f"{used / 2**20:,.0f} MiB of memory in use; the limit is {limit / 2**20:,.0f} MiB")
         now = time.monotonic()
-        self._next_look = now + max(POLL, (now - start) / POLL_SHARE)
+        self._next_look = now + min(max(POLL, 5 * (now - start)), SLOW_POLL)
 
     def _fail(self, kind: Kind, message: str) -> NoReturn:
         """Ends the child and raises the failure, which answers all later calls too."""
@@ -252,16 +252,12 @@ class Child:
             self._tree.kill()  # what is known is killed at once; the supervisor finds the rest
             if not self._supervisor_ends():
                 processes.kill([self._tree.supervisor])
-                self._server.sweep(ENDING / 2)
-                self._tree.wait(ENDING / 2)
+                self._server.sweep(ENDING / 6)
+                self._tree.wait(ENDING / 6)
         self._channel.close()
         self._status.close()
         self._captured.read()
         os.close(self._captured.fd)
-        with contextlib.suppress(RecursionError):
-            self._scratch.cleanup()
-        if os.path.exists(self._scratch.name):  # folders too deep for Python
-            subprocess.run(["rm", "-rf", self._scratch.name], stderr=subprocess.DEVNULL, check=False)
 
     def _supervisor_ends(self) -> bool:
         """Tells the supervisor to kill all that is below it; whether it has done so within `ENDING` seconds."""

@@ -80,7 +80,7 @@ def test_code_that_ends_its_child(name, path):
             with pytest.raises(Failure) as info:
                 child.call("echo", 1)
             assert info.value is failure, "the child does not come back"
-        folder = Path(child._scratch.name)
+        folder = Path(child._scratch)
     assert not folder.exists()
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from compare import scratch
 from compare.isolate import Child, Failure, Limits
 from compare.wire import WireError
 from tests.test_wire import TENSORS, same
@@ -257,3 +256,26 @@ def test_a_child_that_is_made_while_an_exception_is_handled():
     except ValueError:
         with Child(SERVICE, threads=1) as child:
             assert child.call("echo", 1)[0] == 1
+
+
+def test_a_temporary_directory_is_removed_whatever_is_in_it(tmp_path, monkeypatch):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    top = tmp_path / "top"
+    for name in ("a/b/c", "a/d", "e"):
+        (top / name).mkdir(parents=True)
+    for name in ("a/1", "a/b/2", "a/b/c/3", "4"):
+        (top / name).touch()
+    (top / "a" / "link").symlink_to(outside)
+    (top / "loop").symlink_to(top)
+    monkeypatch.chdir(top / "a" / "d")
+    for _ in range(150):
+        os.mkdir("deeper" * 20)  # longer together than a path may be
+        os.chdir("deeper" * 20)
+    monkeypatch.chdir(tmp_path)
+    (top / "a" / "b" / "c").chmod(0)
+    (top / "a").chmod(0)
+    scratch.remove(str(top))
+    assert not top.exists()
+    assert (outside / "file").exists()

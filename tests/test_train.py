@@ -19,6 +19,7 @@ from torch import nn
 import compare.run.loop
 import manualbp as mbp
 from compare import GradientMismatch, TrainConfig, TrainResult, train
+from compare.check.verdict import Match
 from compare.names import names
 from compare.run.history import best_epoch, overfitting_epoch
 from compare.run.network import Part
@@ -169,12 +170,38 @@ def test_one_ulp_is_not_equal_bit_for_bit(tmp_path: Path) -> None:
     assert result.history["gap"]["gap/ulp worst so far"][1:] == [1.0, 1.0]
 
 
+def test_undecided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blind = Match(ok=True, decided=False, excess=torch.zeros(1))  # as if rounding were as large as the gradients
+    monkeypatch.setattr("compare.run.agreement.match", lambda *args: blind)
+    with pytest.raises(GradientMismatch, match="undecided: rounding would explain any gradient of W2"):
+        run(tmp_path, activation="gelu")
+
+
+def test_digits_that_are_lost(tmp_path: Path) -> None:
+    """A formula that is right, and computed so that float32 loses most of its digits."""
+
+    def cancelling(params: Any, cache: Any, dz: torch.Tensor, right: Any) -> Any:
+        return right[0], right[1] | {"b": ((dz + 1e4) - 1e4).sum(0)}
+
+    net = mbp.Sequential([mbp.Linear(5, 4), mbp.Tanh(), spoiled(mbp.Linear, cancelling, n_in=4, n_out=1)])
+    with pytest.raises(GradientMismatch) as info:
+        train(config(tmp_path, dtype="float32"), net=net, data=small_data())
+    assert "b3" in str(info.value).splitlines()[0]
+
+
 # --- layers, costs and twins of the user's own ----------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class Swish(mbp.SiLU):
     """A layer that no twin is known for."""
+
+
+class Stubborn(mbp.Linear):
+    """Draws its parameters in float64 whatever it is told."""
+
+    def init(self, generator: torch.Generator, *, dtype: torch.dtype, device: torch.device | str) -> Any:
+        return super().init(generator, dtype=torch.float64, device=device)
 
 
 def net_of(layer: mbp.Layer) -> mbp.Sequential:
@@ -220,6 +247,11 @@ def test_a_cost_of_ones_own(tmp_path: Path) -> None:
         ({}, {"net": mbp.Sequential([mbp.Linear(4, 1)])}, r"Linear\(4, 1\) takes x of shape \(m, 4\)"),
         ({}, {"net": mbp.Sequential([mbp.Linear(5, 2)])}, "LogLoss takes z and y of one shape"),
         ({}, {"net": net_of(mbp.Tanh()), "twin": nn.Linear(5, 1)}, "twin: the module's parameters have shapes"),
+        (
+            {"dtype": "float32"},
+            {"net": mbp.Sequential([Stubborn(5, 1)])},
+            "net.init gave parameter 0.W as torch.float64",
+        ),
         ({"loss": "cross-entropy"}, {"net": mbp.Sequential([mbp.Linear(5, 1)])}, "1 outputs, small has 2 classes"),
     ],
 )
@@ -232,8 +264,10 @@ def test_what_does_not_fit(options: Any, arguments: Any, message: str, tmp_path:
 # --- how a run ends ------------------------------------------------------------------------------------------------
 
 
-def test_divergence(tmp_path: Path) -> None:
-    result = run(tmp_path, "regression", activation="relu", init="kaiming", lr=1e4, epochs=30, hidden=(9, 9))
+@pytest.mark.parametrize("check", ["every", "off"])
+def test_divergence(check: Any, tmp_path: Path) -> None:
+    options = {"activation": "relu", "init": "kaiming", "lr": 1e4, "epochs": 30, "hidden": (9, 9), "check": check}
+    result = run(tmp_path, "regression", **options)
     assert (result.verdict, result.exit_status) == ("diverged", 4)
     assert "diverged at step " in result.verdict_text
     assert ", layer " in result.verdict_text

@@ -34,6 +34,10 @@ class Given:
 class Remote(ABC):
     """A backward that is called in another process."""
 
+    def __call__(self, **values: Any) -> Any:
+        """Not in this process."""
+        raise TypeError("this backward runs in another process; ask for what is `given`")
+
     @abstractmethod
     def given(self, values: Mapping[str, Any], quantities: Mapping[str, Tensor]) -> Given:
         """What the backward answers to these values."""

@@ -22,10 +22,13 @@ from compare.check.backward import Given
 from compare.check.conditions import Condition
 from compare.check.evaluate import Comparison, Evaluation
 from compare.check.inputs import Values
+from compare.check.precision import Loss
 from compare.check.report import Report, Row, Tried
 from compare.wire import WireError
 
-RECORDS: dict[str, Any] = {r.__name__: r for r in (Comparison, Condition, Evaluation, Given, Report, Row, Tried, Values)}
+RECORDS: dict[str, Any] = {
+    r.__name__: r for r in (Comparison, Condition, Evaluation, Given, Loss, Report, Row, Tried, Values)
+}
 
 
 def pack(value: Any) -> tuple[Any, dict[str, Tensor]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +16,9 @@ from compare.check.conditions import Condition, Inputs, conditions, realise
 from compare.check.evaluate import Evaluation, evaluate
 from compare.check.hooks import Forward
 from compare.check.lines import source_lines
-from compare.check.precision import losses
+from compare.check.precision import Loss, losses
 from compare.check.report import Report, Row, Tried
+from compare.check.scale import Convention
 from compare.check.shrink import smallest
 from compare.check.verdict import WORST_FIRST, Judgement, judge
 
@@ -44,39 +46,77 @@ def check_derivation(
     nothing to compare with: a forward that torch cannot differentiate, that is not deterministic, or that fails.
     """
     everywhere = list(conditions(inputs, seed))
+    here = Here(forward, backward, inputs)
+    dtype = dtype or lowest_dtype(inputs, seed)
+    return checked(here, everywhere, dtype=dtype, lines=source_lines(backward), seconds=seconds)
 
-    def evaluator(condition: Condition) -> Evaluation:
+
+class Runner(Protocol):
+    """What a check asks of a derivation, which may run in this process or in another."""
+
+    def evaluate(self, condition: Condition) -> Evaluation:
+        """One run under a condition."""
+
+    def smallest(self, name: str, failing: Condition) -> str:
+        """The smallest case at which the step that computes `name` is off, as a text."""
+
+    def losses(self, condition: Condition, dtype: torch.dtype) -> dict[str, Loss]:
+        """What each gradient loses in a dtype."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """A derivation in this process."""
+
+    forward: Forward
+    backward: Backward
+    inputs: Inputs
+    convention: Convention = field(default_factory=Convention)  # found at the first condition, kept for the others
+
+    def evaluate(self, condition: Condition) -> Evaluation:
+        """One run under a condition."""
         with default_dtype(condition.dtype):
-            return evaluate(forward, backward, realise(inputs, condition), seed=condition.seed)
+            values = realise(self.inputs, condition)
+            return evaluate(self.forward, self.backward, values, seed=condition.seed, convention=self.convention)
 
-    report = collect(evaluator, everywhere, seconds=seconds)
-    lines = source_lines(backward)
+    def smallest(self, name: str, failing: Condition) -> str:
+        """The smallest case at which the step that computes `name` is off, as a text."""
+        with default_dtype(torch.float64):
+            return smallest(self.forward, self.backward, self.inputs, name, failing)
+
+    def losses(self, condition: Condition, dtype: torch.dtype) -> dict[str, Loss]:
+        """What each gradient loses in a dtype."""
+        with default_dtype(dtype):
+            values = realise(self.inputs, condition)
+            return losses(self.forward, self.backward, values, dtype, seed=condition.seed)
+
+
+def checked(
+    runner: Runner,
+    everywhere: Sequence[Condition],
+    *,
+    dtype: torch.dtype | None,
+    lines: Mapping[str, str],
+    seconds: float = SECONDS,
+) -> Report:
+    """The report on a derivation: its verdicts, source lines, smallest failing case, and precision in `dtype`."""
+    report = collect(runner.evaluate, everywhere, seconds=seconds)
     rows = tuple(replace(row, line=lines.get(row.name, "")) for row in report.rows)
     first = report.first_wrong
     if first is not None and first.verdict == "wrong":
         failing = next(condition for condition in everywhere if str(condition) == first.condition)
-        with default_dtype(torch.float64):
-            report = replace(report, example=smallest(forward, backward, inputs, first.name, failing))
-    elif report.ok:
-        rows = _with_precision(rows, forward, backward, inputs, everywhere[0], dtype)
+        report = replace(report, example=runner.smallest(first.name, failing))
+    elif report.ok and dtype not in (None, torch.float64):
+        assert dtype is not None
+        rows = _with_precision(rows, runner.losses(everywhere[0], dtype), everywhere[0], dtype)
     return replace(report, rows=rows)
 
 
 def _with_precision(
-    rows: tuple[Row, ...],
-    forward: Forward,
-    backward: Backward,
-    inputs: Inputs,
-    condition: Condition,
-    dtype: torch.dtype | None,
+    rows: tuple[Row, ...], lost: Mapping[str, Loss], condition: Condition, dtype: torch.dtype
 ) -> tuple[Row, ...]:
     """Rows of a right formula, `imprecise` where it loses digits in the user's dtype that autograd keeps."""
-    user = dtype or _lowest(inputs, condition)
-    if user is None or user == torch.float64:
-        return rows
-    with default_dtype(user):
-        lost = losses(forward, backward, realise(inputs, condition), user, seed=condition.seed)
-    name = str(user).removeprefix("torch.")
+    name = str(dtype).removeprefix("torch.")
     return tuple(
         replace(
             row,
@@ -92,8 +132,9 @@ def _with_precision(
     )
 
 
-def _lowest(inputs: Inputs, condition: Condition) -> torch.dtype | None:
-    drawn = inputs(condition.seed) if callable(inputs) else inputs
+def lowest_dtype(inputs: Inputs, seed: int) -> torch.dtype | None:
+    """The lowest precision among the floating tensors that were given; None where only specifications were."""
+    drawn = inputs(seed) if callable(inputs) else inputs
     floating = [v.dtype for v in drawn.values() if isinstance(v, Tensor) and v.is_floating_point()]
     return max(floating, key=lambda each: torch.finfo(each).eps, default=None)
 

@@ -13,9 +13,10 @@ from torch import Tensor
 from compare.check.backward import Backward, Given, call
 from compare.check.constants import THRESHOLD
 from compare.check.hooks import Forward, trace
-from compare.check.noise import Jitter, measure, same_randomness
+from compare.check.noise import Jitter, deliberate_below, measure, same_randomness
 from compare.check.oracle import witness
-from compare.check.suspicion import coherence, hull, scales
+from compare.check.scale import Convention
+from compare.check.suspicion import coherence, hull
 
 CALLS = 2  # calls of the backward on the same values
 
@@ -44,12 +45,22 @@ class Evaluation:
     inputs: frozenset[str] = frozenset()  # those of them that are inputs: their gradients are final
     comparisons: dict[str, Comparison] = field(default_factory=dict)
     invalid: dict[str, str] = field(default_factory=dict)
+    spoilt: dict[str, str] = field(default_factory=dict)  # not finite because a delta upstream was not
     notes: list[str] = field(default_factory=list)
     failed: str = ""  # why the reference gives nothing to compare with here
 
 
-def evaluate(forward: Forward, backward: Backward, inputs: Mapping[str, Any], *, seed: int = 0) -> Evaluation:
+def evaluate(
+    forward: Forward,
+    backward: Backward,
+    inputs: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    convention: Convention | None = None,
+) -> Evaluation:
     """Run forward, backward and autograd at these inputs, and measure the floor of every difference.
+
+    `convention` keeps from one set of inputs to the next which deltas carry a factor.
 
     Raises ValueError for a forward that cannot be differentiated or gives another J in a second call.
     """
@@ -72,7 +83,10 @@ def evaluate(forward: Forward, backward: Backward, inputs: Mapping[str, Any], *,
     names = [name for name in chained if all(name in each.gradients for each in calls)]
     first = {name: calls[0].gradients[name] for name in names}
     usable = {n: g for n, g in first.items() if bool(torch.isfinite(g).all())}
-    scale = scales(usable, chained, graph.gradients, result.inputs)
+    scale = (convention or Convention()).factors(usable, chained, graph.gradients, result.inputs)
+    finest = min(
+        (t.dtype for t in quantities.values()), key=lambda dtype: torch.finfo(dtype).eps, default=torch.float64
+    )
 
     def expected(jitter: Jitter) -> dict[str, Tensor]:
         """Autograd's gradients at moved inputs, and the differences to the user's answer to the same values."""
@@ -82,7 +96,8 @@ def evaluate(forward: Forward, backward: Backward, inputs: Mapping[str, Any], *,
         tagged |= {f"local {n}": g * scale.get(n, 1.0) for n, g in moved.gradients(handed).items()}
         ends = moved.gradients({})
         tagged |= {f"chained {n}": g for n, g in ends.items()}
-        own = call(backward, moved.values(), moved.quantities).gradients
+        with deliberate_below(finest):
+            own = call(backward, moved.values(), moved.quantities).gradients
         if all(name in own for name in names):
             local = moved.gradients({n: own[n] / scale.get(n, 1.0) for n in usable})
             tagged |= {f"local error {n}": own[n] - local[n] * scale.get(n, 1.0) for n in names}
@@ -148,16 +163,23 @@ def _compared(
 def _drop_incomparable(result: Evaluation, calls: list[Given], chained: Mapping[str, Tensor]) -> None:
     for each in calls:
         result.invalid |= {name: reason for name, reason in each.invalid.items() if name not in result.invalid}
-        for name, gradient in list(each.gradients.items()):
-            if name not in chained:
-                del each.gradients[name]
-                if bool((gradient != 0).any()):
-                    result.invalid[name] = "is not on the path to J (nor is a view of it that J uses): dJ/d of it is 0"
+        for name in [name for name in each.gradients if name not in chained]:
+            if bool((each.gradients.pop(name) != 0).any()):
+                result.invalid[name] = "is not on the path to J (nor is a view of it that J uses): dJ/d of it is 0"
+        first = ""
+        for name in chained:
+            if name not in each.gradients:
                 continue
-            bad = ~torch.isfinite(gradient) & torch.isfinite(chained[name])
-            if bool(bad.any()):
-                where = tuple(bad.nonzero()[0].tolist())
-                result.invalid[name] = f"is {gradient[where].item()} at {list(where)}, where autograd's is finite"
+            bad = ~torch.isfinite(each.gradients[name]) & torch.isfinite(chained[name])
+            if not bool(bad.any()):
+                continue
+            where = tuple(bad.nonzero()[0].tolist())
+            reason = f"is {each.gradients[name][where].item()} at {list(where)}, where autograd's is finite"
+            if first and name not in result.invalid:
+                result.spoilt[name] = f"{reason}; {first} upstream is not finite either"
+            elif not first:
+                result.invalid.setdefault(name, reason)
+                first = name
 
 
 def _look_closer(

@@ -14,9 +14,9 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-TORCH = """torch torch._C torch._C._nn torch._C._linalg torch._tensor torch._ops torch.autograd
-torch.autograd.forward_ad torch.autograd.function torch.autograd.functional torch.autograd.grad_mode torch.autograd.graph
-torch.func torch.functional torch.fft torch.linalg torch.nn.functional torch.nn.init torch.overrides torch.special
+TORCH = """torch torch._C torch._C._nn torch._C._linalg torch._tensor torch._ops torch.autograd torch.autograd.graph
+torch.autograd.forward_ad torch.autograd.function torch.autograd.functional torch.autograd.grad_mode torch.func
+torch.functional torch.fft torch.linalg torch.nn.functional torch.nn.init torch.overrides torch.special
 torch.utils._python_dispatch torch.utils._pytree torch.testing builtins math numpy numpy.linalg inspect json socket
 safetensors.torch""".split()
 CLASSES = (torch.Tensor, torch._C.TensorBase, torch.autograd.Function, torch.nn.Module, torch.Generator, torch.Size)
@@ -81,6 +81,6 @@ def replaced(before: Snapshot) -> str:
             return f"the code of {'.'.join(key)}"
     if _get_current_dispatch_mode_stack():
         return "every operation, by a TorchDispatchMode that it leaves active"
-    if any(not isinstance(mode, DeviceContext) for mode in _get_current_function_mode_stack()):
+    if any(not isinstance(mode, DeviceContext) for mode in _get_current_function_mode_stack()):  # type: ignore[no-untyped-call]
         return "every operation, by a TorchFunctionMode that it leaves active"
     return ""

@@ -15,6 +15,7 @@ from compare.check.derivation import collect, default_dtype
 from compare.check.evaluate import Evaluation, evaluate
 from compare.check.noise import Jitter, measure
 from compare.check.report import Report
+from compare.check.scale import Convention
 from compare.check.verdict import match
 from compare.names import leaves, names, tapped
 from compare.twin import Twin, adopt, build, loss_module, nested
@@ -89,10 +90,12 @@ def layer_evaluator(
             made["y"] = _double(targets(loss, z, draws) if y is None else y)[rows]
         return made
 
+    convention = Convention()
+
     def evaluator(condition: Condition) -> Evaluation:
         inputs = realise(condition)
         with default_dtype(torch.float64):
-            result = evaluate(side.forward, side.backward, inputs, seed=condition.seed)
+            result = evaluate(side.forward, side.backward, inputs, seed=condition.seed, convention=convention)
             result.invalid |= side.values_off(inputs, condition.seed)
         for hidden in ("y", "cotangent"):
             result.invalid.pop(hidden, None)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode
 
 from compare.check.constants import POOL, PROBES
 from compare.check.parts import PARTS
@@ -117,6 +117,7 @@ class _Arithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.decisions = decisions  # results that are no floating numbers, in the order in which they came
         self.noise = noise
         self.position = 0
+        self.coarsest = math.inf  # eps of the coarsest dtype that rounds by chance: see `deliberate_below`
         self.func: Any = None  # the operation under way
 
     def __torch_dispatch__(
@@ -162,7 +163,10 @@ class _Arithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Multiply in place by 1 + or - `scale` ulp, at random an entry. Exact zeros stay, infinities too."""
         if not _is_float(entry) or entry.numel() == 0:
             return entry
-        return entry.mul_(_factors(entry, scale, self.noise))
+        if entry.data_ptr() == 0:
+            return entry  # autograd's symbolic zeros have no memory: writing there ends the process
+        eps = torch.finfo(entry.dtype).eps
+        return entry if eps > self.coarsest else entry.mul_(_factors(entry, scale, self.noise))
 
     def _keep(self, entry: Any) -> Any:
         if _is_decision(entry):
@@ -189,6 +193,20 @@ class _Arithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(out, tuple | list):
             return type(out)(do(entry) for entry in out)
         return do(out)
+
+
+@contextlib.contextmanager
+def deliberate_below(dtype: torch.dtype) -> Iterator[None]:
+    """Inside, dtypes of fewer digits than `dtype` get no noise: to compute in them is a choice, not rounding."""
+    mode = _get_current_dispatch_mode()
+    if not isinstance(mode, _Arithmetic):
+        yield
+        return
+    before, mode.coarsest = mode.coarsest, torch.finfo(dtype).eps
+    try:
+        yield
+    finally:
+        mode.coarsest = before
 
 
 def _is_float(entry: Any) -> bool:

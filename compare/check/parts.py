@@ -1,8 +1,8 @@
 """Fused kernels written out as their parts, so that each part rounds, and is moved, by itself.
 
 Only kernels whose inner cancellation cannot be had by moving their inputs (1 + erf(x) near -1, exp(log p) - 1 near
-p = 1), or that leave something out: how far they are from their parts is part of the floor. (torch carries such
-decompositions for its compiler; importing them takes seconds.) Signatures are ATen's.
+p = 1), that leave something out, or that decide: how far they are from their parts is part of the floor. (torch
+carries such decompositions for its compiler; importing them takes seconds.) Signatures are ATen's.
 """
 
 from __future__ import annotations
@@ -121,6 +121,32 @@ def hardsigmoid_backward(dy: Tensor, x: Tensor) -> Tensor:
     return torch.where((x > -3) & (x < 3), dy * (1 / 6), torch.zeros_like(dy))
 
 
+# Slopes with a jump: written with a comparison, which is a decision that the noise replays. At a kink any slope
+# would pass for rounding otherwise.
+
+
+def threshold_backward(dy: Tensor, x: Tensor, threshold: float) -> Tensor:
+    return torch.where(x <= threshold, torch.zeros_like(dy), dy)
+
+
+def leaky_relu_backward(dy: Tensor, x: Tensor, slope: float, self_is_result: bool) -> Tensor:
+    return torch.where(x > 0, dy, dy * slope)
+
+
+def hardtanh_backward(dy: Tensor, x: Tensor, low: float, high: float) -> Tensor:
+    return torch.where((x <= low) | (x >= high), torch.zeros_like(dy), dy)
+
+
+def softshrink_backward(dy: Tensor, x: Tensor, threshold: float) -> Tensor:
+    return torch.where((x >= -threshold) & (x <= threshold), torch.zeros_like(dy), dy)
+
+
+def sgn(x: Tensor) -> Tensor:
+    if x.is_complex():
+        return x / x.abs().masked_fill(x == 0, 1)
+    return (x > 0).to(x.dtype) - (x < 0).to(x.dtype)
+
+
 PARTS: dict[str, Callable[..., Any]] = {
     part.__name__: part
     for part in (
@@ -139,5 +165,10 @@ PARTS: dict[str, Callable[..., Any]] = {
         softplus,
         softplus_backward,
         hardsigmoid_backward,
+        threshold_backward,
+        leaky_relu_backward,
+        hardtanh_backward,
+        softshrink_backward,
+        sgn,
     )
 }

@@ -144,7 +144,7 @@ class _Moved:
 
     def run(self, digits: int, *, seed: int, move: Tensor | None = None, exponent: int = 0) -> tuple[Shadow, Graph]:
         """The forward under shadow arithmetic. Raises Unknown."""
-        import mpmath  # comes with torch; the check itself does not need it  # noqa: PLC0415
+        import mpmath  # type: ignore[import-untyped]  # comes with torch, but takes time to import
 
         c = mpmath.mp.clone()  # a context of its own: the caller's precision stays as it is
         c.dps = digits

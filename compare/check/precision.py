@@ -6,6 +6,7 @@ a loss of digits upstream is not counted again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,7 @@ def losses(
 
     floors = measure(run, seed=seed).floors
     found = {}
-    for name in deltas:
+    for name in given:
         if name in twin and name in truth and truth[name].numel():
             size = _rms(truth[name])
             if size > 0:
@@ -66,4 +67,5 @@ def losses(
 
 
 def _rms(t: Tensor) -> float:
-    return float(t.abs().square().mean().sqrt())
+    """Infinite where an entry is not finite: digits are lost there, all of them."""
+    return float(t.abs().nan_to_num(nan=math.inf).square().mean().sqrt())

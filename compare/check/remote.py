@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from compare.check import codec
 from compare.check.conditions import Condition
-from compare.check.derivation import SECONDS, collect
+from compare.check.derivation import SECONDS, checked, collect
 from compare.check.evaluate import Evaluation
+from compare.check.precision import Loss
 from compare.check.report import Report
 from compare.isolate import Child, Failure, Limits
 from compare.wire import WireError, one_line
@@ -49,10 +50,26 @@ class Remote:
 
     def evaluate(self, condition: Condition) -> Evaluation:
         """The evaluation under a condition. Raises ValueError where the forward does not run there."""
+        evaluation = self._run("evaluate", condition)
+        if not (isinstance(evaluation, Evaluation) and _shapes_agree(evaluation)):
+            raise WireError("the evaluation is malformed")
+        return evaluation
+
+    def smallest(self, name: str, failing: Condition) -> str:
+        """The smallest case at which the step that computes `name` is off, as a text."""
+        return str(self._run("smallest", name, failing))
+
+    def losses(self, condition: Condition, dtype: torch.dtype) -> dict[str, Loss]:
+        """What each gradient loses in a dtype."""
+        lost = self._run("losses", condition, dtype)
+        return {str(name): loss for name, loss in lost.items() if isinstance(loss, Loss)}
+
+    def _run(self, method: str, *arguments: Any) -> Any:
+        """One of a `Runner`'s methods in the reference's child; the hand's child answers its questions."""
         if self.fatal is not None:
             raise self.fatal
-        packed, tensors = codec.pack(condition)
-        data, tensors = self.ask("reference", "evaluate", packed, tensors)
+        packed, tensors = codec.pack((method, arguments))
+        data, tensors = self.ask("reference", "run", packed, tensors)
         while "ask" in data:
             try:
                 data, tensors = self.ask("hand", "backward", data["ask"], tensors)
@@ -63,15 +80,22 @@ class Remote:
             text, where = (one_line(str(data["raised"].get(key, ""))) for key in ("message", "where"))
             text = text.removeprefix("ValueError: ") if data.get("usage") else text
             raise ValueError(f"{where or self._files['reference']}: {text}")
-        evaluation = codec.unpack(data["evaluation"], tensors)
-        if not (isinstance(evaluation, Evaluation) and _shapes_agree(evaluation)):
-            raise WireError("the evaluation is malformed")
-        return evaluation
+        return codec.unpack(data["result"], tensors)
 
-    def finish(self) -> None:
-        """Raises CannotRun where the numbers are not to be believed: a child was ended, or its torch was changed."""
+    def judged(self, tried: Callable[[], Report]) -> Report:
+        """A report that asks this object. Raises CannotRun, and not what it led to, where a child was ended."""
+        try:
+            report = tried()
+        except ValueError:
+            if self.fatal is not None:
+                raise self.fatal from None
+            raise
         if self.fatal is not None:
             raise self.fatal
+        return report
+
+    def finish(self) -> None:
+        """Raises CannotRun where a child's torch or harness was changed: its numbers are not to be believed."""
         for side in ("reference", "hand") if self._hand is not None else ("reference",):
             try:
                 self.ask(side, "intact", None)
@@ -129,6 +153,11 @@ def _shapes_agree(evaluation: Evaluation) -> bool:
     )
 
 
+def words(found: Any) -> dict[str, str]:
+    """Names and texts from a child, each on one printable line."""
+    return {str(k): one_line(str(v), 100) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
 def check_file(
     path: str | Path,
     name: str = "",
@@ -151,26 +180,21 @@ def check_file(
     with Child(REFERENCE, limits, threads=threads) as reference, Child(HAND, limits, threads=threads) as hand:
         remote = Remote(reference, hand, file=file, deadline=deadline)
         try:
-            loaded, tensors = remote.ask("reference", "load", source)
-            lines: Mapping[str, str] = {}
-            if loaded["kind"] == "derivation":
-                lines = _words(remote.ask("hand", "load", source)[0].get("lines"))
-            tried: Sequence[Condition] = codec.unpack(loaded["conditions"], tensors)
-            if loaded["kind"] == "function":
+            loaded = codec.unpack(*remote.ask("reference", "load", source))
+            kind, tried = loaded["kind"], loaded["conditions"]
+            remote.ask("reference", "begin", None)
+            if kind == "function":
                 report = codec.unpack(*remote.ask("reference", "check_function", {"seed": seed, "seconds": seconds}))
+            elif kind == "layer":
+                report = remote.judged(lambda: collect(remote.evaluate, tried, subject="layer", seconds=seconds))
+            else:
+                lines = words(remote.ask("hand", "load", source)[0].get("lines"))
+                report = remote.judged(
+                    lambda: checked(remote, tried, dtype=loaded["dtype"], lines=lines, seconds=seconds)
+                )
         except Raised as raised:
             raise CannotRun(raised.line, kind="raised", side="reference") from None
-        if loaded["kind"] != "function":
-            report = collect(remote.evaluate, tried, seconds=seconds, subject=loaded["kind"])
         remote.finish()
-    return with_lines(report, lines)
-
-
-def _words(found: Any) -> dict[str, str]:
-    return {str(k): one_line(str(v), 100) for k, v in found.items()} if isinstance(found, dict) else {}
-
-
-def with_lines(report: Report, lines: Mapping[str, str]) -> Report:
-    """The report with the source line of each quantity that has one."""
-    rows = tuple(dataclasses.replace(row, line=lines.get(row.name, row.line)) for row in report.rows)
-    return dataclasses.replace(report, rows=rows)
+    if not isinstance(report, Report):
+        raise CannotRun(f"{file}: the report is malformed", kind="protocol", side="reference")
+    return report

@@ -4,7 +4,7 @@ The backward never runs in the process that has the reference, so that it can fi
 nothing there; the parent hands it values and hands its answers back.
 
     parent                Reference                              Hand
-    evaluate(condition) → runs forward, reaches the backward,
+    run(condition)      → runs forward, reaches the backward,
                         ← stops and asks
     backward(values)    →                                        runs the backward
                         ←                                        its gradients, or why they cannot be compared
@@ -17,6 +17,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,16 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from compare.check import codec, integrity
 from compare.check.backward import Given, Remote, call
 from compare.check.conditions import Condition, conditions, realise
-from compare.check.derivation import default_dtype
-from compare.check.evaluate import Evaluation, evaluate
+from compare.check.derivation import Here, default_dtype, lowest_dtype
+from compare.check.evaluate import Evaluation
 from compare.check.hooks import trace
 from compare.check.layer import CONDITIONS, layer_evaluator
 from compare.check.lines import source_lines
 from compare.check.noise import Jitter, _Arithmetic, measure
 from compare.check.subject import Subject, find, find_backward
 from compare.child import Refusal, describe, load
-from compare.wire import WireError
 
 Reply = tuple[Any, dict[str, Tensor]]
-_BEFORE = integrity.snapshot()  # taken before any user's file is loaded
 
 
 def _unharmed(file: str) -> None:
@@ -53,7 +52,8 @@ class Reference:
     def __init__(self) -> None:
         self._file = ""
         self._subject = Subject("derivation")
-        self._evaluator: Callable[[Condition], Evaluation] | None = None
+        self._hand = _Elsewhere()
+        self._runner: Any = None  # a Runner; of a layer its `evaluate` alone
         self._aside: _Aside | None = None
 
     def load(self, data: Any, tensors: Any) -> Reply:
@@ -70,9 +70,20 @@ class Reference:
             tried = ()
         elif self._subject.kind == "layer":
             given = {name: parts[name] for name in ("x", "y", "loss", "twin", "params")}
-            self._evaluator = layer_evaluator(parts["layer"], **given, seed=data["seed"])
-        packed, out = codec.pack(list(tried))
-        return {"kind": self._subject.kind, "conditions": packed}, out
+            self._runner = _Both(layer_evaluator(parts["layer"], **given, seed=data["seed"]))
+        lowest = lowest_dtype(parts["inputs"], data["seed"]) if self._subject.kind == "derivation" else None
+        packed, out = codec.pack({"kind": self._subject.kind, "conditions": list(tried), "dtype": lowest})
+        return packed, out
+
+    def begin(self, data: Any, tensors: Any) -> Reply:
+        """Forget what was found out about an earlier backward."""
+        parts = self._subject.parts
+        if self._aside is not None:
+            self._aside.abandon()
+            self._aside = None
+        if self._subject.kind == "derivation":
+            self._runner = Here(parts["forward"], self._hand, parts["inputs"])
+        return {}, {}
 
     def check_function(self, data: Any, tensors: Any) -> Reply:
         """The report on an autograd.Function, whose forward and backward cannot be parted."""
@@ -84,11 +95,11 @@ class Reference:
         )
         return codec.pack(report)
 
-    def evaluate(self, data: Any, tensors: Mapping[str, Tensor]) -> Reply:
-        """Begin an evaluation: its result, or the first question to the backward."""
-        condition = codec.unpack(data, tensors)
-        self._abandon()
-        self._aside = _Aside(lambda ask: self._evaluation(condition, ask))
+    def run(self, data: Any, tensors: Mapping[str, Tensor]) -> Reply:
+        """Begin one of a `Runner`'s methods: its result, or the first question to the backward."""
+        method, arguments = codec.unpack(data, tensors)
+        self._aside = _Aside(lambda: getattr(self._runner, method)(*arguments))
+        self._hand.ask = self._aside.ask
         return self._next()
 
     def answer(self, data: Any, tensors: Mapping[str, Tensor]) -> Reply:
@@ -111,14 +122,6 @@ class Reference:
             measured = measure(run, seed=condition.seed)
         return codec.pack({"inputs": inputs, "values": measured.values, "floors": measured.floors})
 
-    def _evaluation(self, condition: Condition, ask: Callable[[Any], Any]) -> Evaluation:
-        if self._evaluator is not None:
-            return self._evaluator(condition)
-        parts = self._subject.parts
-        with default_dtype(condition.dtype):
-            inputs = realise(parts["inputs"], condition)
-            return evaluate(parts["forward"], _Elsewhere(ask), inputs, seed=condition.seed)
-
     def _next(self) -> Reply:
         assert self._aside is not None
         kind, value = self._aside.questions.get()
@@ -131,17 +134,12 @@ class Reference:
                 raise value
             return {"raised": describe(value), "usage": isinstance(value, ValueError)}, {}
         packed, tensors = codec.pack(value)
-        return {"evaluation": packed}, tensors
+        return {"result": packed}, tensors
 
     def intact(self, data: Any, tensors: Any) -> Reply:
         """Raises Refusal if the file has by now replaced something that the numbers depend on."""
         _unharmed(self._file)
         return {}, {}
-
-    def _abandon(self) -> None:
-        if self._aside is not None:
-            self._aside.abandon()
-            self._aside = None
 
 
 class Hand:
@@ -202,6 +200,13 @@ class Hand:
         return _Arithmetic(self._decisions, torch.Generator().manual_seed(noise))
 
 
+@dataclass(frozen=True)
+class _Both:
+    """A layer has no backward that could run elsewhere: both sides are here."""
+
+    evaluate: Callable[[Condition], Evaluation]
+
+
 class _Plainly:
     """No noise."""
 
@@ -233,8 +238,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class _Elsewhere(Remote):
     """The backward as the reference's process sees it: a question and its answer."""
 
-    def __init__(self, ask: Callable[[Any], Any]) -> None:
-        self._ask = ask
+    def __init__(self) -> None:
+        self.ask: Callable[[Any], Any] = str
 
     def given(self, values: Mapping[str, Any], quantities: Mapping[str, Tensor]) -> Given:
         """What the backward answers; of other shapes or dtypes than it may have, nothing is believed."""
@@ -252,7 +257,7 @@ class _Elsewhere(Remote):
                 "randomness": int(torch.randint(2**62, ())),
                 "dtype": torch.get_default_dtype(),
             }
-            answer = self._ask(question)
+            answer = self.ask(question)
             if not isinstance(answer, Given):
                 return Given(invalid={"backward": f"raised {answer['raised']}"})
             return _believed(answer, quantities)
@@ -276,7 +281,7 @@ class _Abandoned(BaseException):
 class _Aside:
     """A computation in a thread of its own, which stops whenever it asks for something from outside."""
 
-    def __init__(self, work: Callable[[Callable[[Any], Any]], Any]) -> None:
+    def __init__(self, work: Callable[[], Any]) -> None:
         self.questions: queue.Queue[tuple[str, Any]] = queue.Queue()
         self.answers: queue.Queue[Any] = queue.Queue()
         self._work = work
@@ -285,11 +290,12 @@ class _Aside:
 
     def _run(self) -> None:
         try:
-            self.questions.put(("done", self._work(self._ask)))
+            self.questions.put(("done", self._work()))
         except BaseException as error:  # SystemExit of the user's code too: the main thread tells the parent
             self.questions.put(("raised", error))
 
-    def _ask(self, question: Any) -> Any:
+    def ask(self, question: Any) -> Any:
+        """The answer to a question; called by the computation."""
         self.questions.put(("ask", question))
         answer = self.answers.get()
         if isinstance(answer, _Abandoned):
@@ -302,4 +308,4 @@ class _Aside:
         self._thread.join()
 
 
-__all__ = ["Hand", "Reference", "WireError"]
+_BEFORE = integrity.snapshot()  # of everything above too, before any user's file is loaded

@@ -93,10 +93,10 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         depends = [t for t in floats if _storage(t) in self.moved]
         if any(t.is_complex() for t in tensors) or any(id(t) in self.stale for t in tensors):
             raise Unknown(name)
-        if self.armed and not self.depth and name != "detach" and depends:
-            # what is detached, or made inside no_grad or an autograd.Function, is for autograd no function of x
-            if not (torch.is_grad_enabled() and all(t.requires_grad for t in depends)):
-                raise Unknown(f"{name} of a detached tensor")
+        # what is detached, or made inside no_grad or an autograd.Function, is for autograd no function of x
+        followed = not depends or (torch.is_grad_enabled() and all(t.requires_grad for t in depends))
+        if self.armed and not self.depth and name != "detach" and not followed:
+            raise Unknown(f"{name} of a detached tensor")
         if part is not None:
             self.depth += 1
             try:
@@ -136,7 +136,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         rule = RULES.get(plain)
         if rule is not None:
             return rule(self, func, args, kwargs)
-        if plain not in DECISIONS or any(bool(t.isnan().any()) for t in floats):
+        if (floats and plain not in DECISIONS) or any(bool(t.isnan().any()) for t in floats):
             raise Unknown(name)
         return []
 
@@ -177,7 +177,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise Unknown("an intermediate that no single operation makes")
         if later:
             call, result = later[-1], 0
-        return Place(call, result, tuple(tensor.shape), tensor.stride(), tensor.storage_offset())
+        return Place(call, result, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
 
     def watch(self) -> None:
         """Raise Unknown when time is up."""
@@ -191,7 +191,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not value.is_floating_point():
             return self.exact(value)
         store = self._store(value)
-        found: Array = _boxed(store[_indices(tuple(value.shape), value.stride(), value.storage_offset())])
+        found: Array = _boxed(store[_indices(tuple(value.shape), value.stride(), int(value.storage_offset()))])
         return found
 
     def put(self, tensor: Tensor, change: Array) -> None:
@@ -233,7 +233,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The sign of a - b, as float64 decides it. Raises Unknown where the digits decide otherwise."""
         if not (a64 == a64 and b64 == b64 and a == a and b == b):
             raise Unknown("a decision on NaN")
-        by64 = (a64 > b64) - (a64 < b64)
+        by64 = int(a64 > b64) - int(a64 < b64)
         precise = int(a > b) - int(a < b)
         if by64 == precise or (by64 == 0 and abs(a - b) <= self.tie):
             return by64
@@ -242,7 +242,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _store(self, tensor: Tensor) -> Array:
         storage = _storage(tensor)
         if storage not in self.shadows:
-            whole = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())  # type: ignore[call-overload]
+            whole = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
             self.shadows[storage] = self.exact(whole)
             self.alive.append(tensor)
         return self.shadows[storage]
@@ -253,7 +253,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             size = tensor.untyped_storage().nbytes() // tensor.element_size()
             self._small(size)
             self.shadows[storage] = np.full(size, self.c.nan, dtype=object)
-        where = _indices(tuple(tensor.shape), tensor.stride(), tensor.storage_offset())
+        where = _indices(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
         self.shadows[storage][where] = np.broadcast_to(values, where.shape)
 
     def _small(self, entries: int) -> None:

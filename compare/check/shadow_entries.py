@@ -16,7 +16,7 @@ Array = NDArray[Any]  # of the context's numbers
 Rule = Callable[["Shadow", Any, tuple[Any, ...], dict[str, Any]], list[Array]]
 
 
-class Unknown(Exception):  # noqa: N818 (no error of the user's)
+class Unknown(Exception):
     """The precise value cannot be had here."""
 
 
@@ -31,7 +31,9 @@ def _power(c: Any, x: Any, n: Any) -> Any:
 
 
 def _erf(c: Any, x: Any) -> Any:
-    return c.erf(x) if abs(x) < 100 else _exponent(math.inf)
+    if abs(x) > 100:
+        raise Unknown("erf of a number so large")
+    return c.erf(x)
 
 
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
@@ -98,12 +100,14 @@ def _sign(s: Shadow, x: Any, x64: float) -> Any:
 
 
 def maximum(s: Shadow, a: Any, b: Any, a64: float, b64: float) -> Any:
+    """The greater of two; their mean at a tie."""
     side = s.side(a, b, a64, b64)
     return (a + b) / 2 if side == 0 else a if side > 0 else b
 
 
 def minimum(s: Shadow, a: Any, b: Any, a64: float, b64: float) -> Any:
-    return a + b - maximum(s, a, b, a64, b64)
+    """The lesser of two; their mean at a tie."""
+    return -maximum(s, -a, -b, -a64, -b64)
 
 
 def _clamp(s: Shadow, x: Any, low: Any, high: Any, x64: float, low64: float, high64: float) -> Any:
@@ -124,14 +128,25 @@ def _leaky_relu(s: Shadow, x: Any, slope: Any, x64: float, slope64: float) -> An
     return x if s.side(x, 0, x64, 0.0) > 0 else slope * x
 
 
+def _elu(s: Shadow, x: Any, alpha: Any, scale: Any, slope: Any, x64: float, *rest: float) -> Any:
+    return scale * (x if s.side(x, 0, x64, 0.0) > 0 else alpha * s.c.expm1(_exponent(x * slope)))
+
+
 def _comparison(s: Shadow, a: Any, b: Any, a64: float, b64: float) -> Any:
     return s.c.mpf(s.side(a, b, a64, b64))
 
 
-_DEFAULTS: dict[str, tuple[Any, ...]] = {"clamp": (None, None), "leaky_relu": (0.01,), "hardtanh": (-1.0, 1.0)}
+_DEFAULTS: dict[str, tuple[Any, ...]] = {
+    "clamp": (None, None),
+    "leaky_relu": (0.01,),
+    "hardtanh": (-1.0, 1.0),
+    "elu": (1.0, 1.0, 1.0),
+}
 
 
 def decided(f: Callable[..., Any], name: str) -> Rule:
+    """A rule by f(shadow, *precise entries, *float64 entries)."""
+
     def rule(s: Shadow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Array]:
         given = [*args, *_DEFAULTS.get(name, ())[len(args) - 1 :]]
         if kwargs:
@@ -149,29 +164,30 @@ def _compared(s: Shadow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def float64(value: Any) -> Any:
+    """The float64 numbers of an argument, safe from later changes in place; NaN for one that is left out."""
     if not isinstance(value, Tensor):
         return math.nan if value is None else float(value)
     return value.detach().double().cpu().numpy().copy()
 
 
+_DECIDED: dict[str, Callable[..., Any]] = {
+    "relu": _relu,
+    "abs": _abs,
+    "sign": _sign,
+    "sgn": _sign,
+    "maximum": maximum,
+    "minimum": minimum,
+    "clamp": _clamp,
+    "hardtanh": _clamp,
+    "clamp_min": _clamp_min,
+    "clamp_max": _clamp_max,
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+}
+
 ENTRY_RULES: dict[str, Rule] = (
     {name: _elementwise(f) for name, f in ELEMENTWISE.items()}
     | dict.fromkeys("gt lt ge le eq ne".split(), _compared)
-    | {
-        name: decided(f, name)
-        for name, f in {
-            "relu": _relu,
-            "abs": _abs,
-            "sign": _sign,
-            "sgn": _sign,
-            "maximum": maximum,
-            "minimum": minimum,
-            "clamp": _clamp,
-            "hardtanh": _clamp,
-            "clamp_min": _clamp_min,
-            "clamp_max": _clamp_max,
-            "leaky_relu": _leaky_relu,
-        }.items()
-    }
+    | {name: decided(f, name) for name, f in _DECIDED.items()}
     | {"add": _sum_of_two(1), "sub": _sum_of_two(-1), "rsub": _sum_of_two(-1, reverse=True)}
 )

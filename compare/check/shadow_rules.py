@@ -26,11 +26,8 @@ FRESH = frozenset(
     bernoulli fill zero round floor ceil trunc""".split()
 )
 
-# Results that are no floating numbers: decisions, taken as float64 takes them.
-DECISIONS = frozenset(
-    """argmax argmin argsort nonzero any all logical_and logical_or logical_not logical_xor bitwise_and bitwise_or
-    bitwise_not searchsorted bucketize randint randperm _local_scalar_dense equal is_same_size""".split()
-)
+# Results that are no floating numbers, though made from some: decisions, taken as float64 takes them.
+DECISIONS = frozenset("argmax argmin argsort searchsorted bucketize".split())
 
 SELECTIONS = """clone copy _unsafe_view cat stack index index_select gather where masked_fill masked_select take flip
     roll constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d repeat tril triu
@@ -187,6 +184,13 @@ def _cast(s: Shadow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     return [s.read(args[0])] if dtype.is_floating_point else []
 
 
+def _finite(s: Shadow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Array]:
+    """isnan, isinf, isfinite: float64 can be trusted where it is finite."""
+    if not bool(args[0].isfinite().all()):
+        raise Unknown("a decision on a number that is not finite")
+    return []
+
+
 def _item(s: Shadow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Array]:
     if args[0].is_floating_point():
         raise Unknown("a number that leaves torch")
@@ -196,6 +200,7 @@ def _item(s: Shadow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 RULES: dict[str, Rule] = (
     ENTRY_RULES
     | dict.fromkeys(SELECTIONS, _selected)
+    | dict.fromkeys("isnan isinf isfinite".split(), _finite)
     | dict.fromkeys("mm bmm mv dot vdot".split(), _product)
     | dict.fromkeys("addmm addmv baddbmm".split(), _added_product)
     | {

@@ -71,6 +71,8 @@ def judge(evaluation: Evaluation) -> dict[str, Judgement]:
             continue
         if name in evaluation.invalid:
             judged[name] = Judgement("invalid", explanation=evaluation.invalid[name])
+        elif name in evaluation.spoilt:
+            judged[name] = Judgement("inherited", max_rel=math.inf, explanation=evaluation.spoilt[name])
         elif name in evaluation.comparisons:
             upstream_wrong = any(j.verdict not in (*OK, "undecided") for j in judged.values())
             judged[name] = _judged(evaluation.comparisons[name], upstream_wrong)
@@ -89,13 +91,13 @@ def _judged(c: Comparison, upstream_wrong: bool) -> Judgement:
             verdict = "inherited"
         else:
             verdict = "right"
-    elif c.witness == "given":
-        verdict = "right"
     elif _valid_subgradient(c, local):
         verdict = "subgradient"
+    elif c.witness == "given":
+        verdict = "right"
     elif c.coherence < 0.5:
         verdict = "imprecise"
-    elif chained.ok and chained.decided:
+    elif chained.ok and chained.decided and c.scale == 1.0:
         verdict = "cancels"
     else:
         verdict = "wrong"

@@ -23,7 +23,7 @@ class Check:
 
     target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FILE[:NAME]")]
     """The Python file, and the name in it: FILE or FILE:NAME."""
-    report: str | None = None
+    report: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
     """Write the report as well to this file: .html, .md or .json."""
     json: bool = False
     """Print the report as JSON on standard output, and nothing else."""

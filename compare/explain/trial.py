@@ -20,7 +20,7 @@ from compare.explain.pure import BUILTINS, in_place
 from compare.explain.syntax import names
 
 RESULT = "__result__"
-SAFE = {name: getattr(builtins, name) for name in BUILTINS} | {"print": lambda *args, **kwargs: None}
+SAFE = {name: getattr(builtins, name) for name in BUILTINS} | {"print": lambda *args, **kwargs: None, "__import__": __import__}
 PER_CANDIDATE = 0.25  # seconds that one run of an edited backward may take
 
 
@@ -84,12 +84,16 @@ class Trial:
     def snapshots(self) -> list[dict[str, Any]]:
         """The namespace before each statement, and after the last."""
         inside = self.arguments()
-        seen = [dict(inside)]
+        seen = [self._kept(inside)]
         with torch.no_grad(), np.errstate(all="ignore"):
             for code in self.codes:
                 exec(code, inside)
-                seen.append(dict(inside))
+                seen.append(self._kept(inside))
         return seen
+
+    def _kept(self, inside: dict[str, Any]) -> dict[str, Any]:
+        """A namespace as it is now; its arrays copied where a later statement may change them."""
+        return {n: own(v) for n, v in inside.items()} if self.mutates else dict(inside)
 
 
 def compiled(statement: ast.stmt) -> CodeType:

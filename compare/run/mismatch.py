@@ -22,7 +22,7 @@ from torch import Tensor
 import manualbp as mbp
 from compare.check.derivation import check_derivation
 from compare.check.layer import check_layer
-from compare.check.report import Report
+from compare.check.report import Report, Row
 from compare.names import Names
 from compare.run.agreement import Difference
 from compare.run.config import TrainConfig
@@ -37,13 +37,13 @@ FOLDER = "mismatch"
 
 @dataclass(frozen=True)
 class Told:
-    """A mismatch in words: the step, layer and quantity in one line, and the check's report behind it."""
+    """A mismatch in words: the step, layer and quantity in one line, and the report behind it."""
 
     headline: str
-    report: Report | None
+    report: Report
 
     def __str__(self) -> str:
-        return self.headline if self.report is None else f"{self.headline}\n\n{self.report}"
+        return f"{self.headline}\n\n{self.report}"
 
 
 def tell(pair: Pair, names: Names, mismatch: Mismatch) -> Told:
@@ -51,17 +51,24 @@ def tell(pair: Pair, names: Names, mismatch: Mismatch) -> Told:
     step = mismatch.step
     where = f"step {step.number}, epoch {step.epoch}"
     incomparable = [difference for difference in mismatch.differences if difference.reason]
-    parameters = _difference(names, (incomparable or mismatch.differences)[-1])  # the one nearest to J
-    report = None
+    shown = (incomparable or mismatch.differences)[-1]  # the one nearest to J
+    what = _difference(names, shown)
+    if shown.quantity == "update":
+        return Told(f"{where}: {what}", _own_report(pair, names, mismatch))
     try:
         report = _loss_report(pair, names, step.part) if pair.own_loss else None
         if report is None or report.ok:
             report = _report(pair, step.part, pair.l2)
-    except ValueError as error:  # the check cannot run this layer; what differs is known all the same
-        return Told(f"{where}: {parameters} (the check says no more: {error})", None)
+    except Exception as error:  # the check cannot run this layer, whatever it raises; that it is wrong is known
+        note = f"the check says no more: {type(error).__name__}: {' '.join(str(error).split())}"
+        return Told(f"{where}: {what}", _own_report(pair, names, mismatch, note))
     first = report.first_wrong
+    if report.ok:
+        dtype = str(step.part.x.dtype)[6:]
+        note = "" if dtype == "float64" else f"right in float64: its formula loses digits in {dtype}"
+        return Told(f"{where}: {what}{note and '; ' + note}", _own_report(pair, names, mismatch, note))
     if first is None or incomparable:
-        return Told(f"{where}: {parameters}", None if report.ok else report)
+        return Told(f"{where}: {what}", report)
     quantity = quantity_of(first.name)
     if pair.l2 and first.name in names.parameters.values() and _report(pair, step.part, 0.0).ok:
         quantity += ", in its L2 part"
@@ -112,6 +119,25 @@ def save_bundle(
     (target / "mismatch.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     (target / "report.txt").write_text(f"{told}\n", encoding="utf-8")
     return target
+
+
+def _own_report(pair: Pair, names: Names, mismatch: Mismatch, note: str = "") -> Report:
+    """What the run itself saw, where the check has no more to say."""
+    rows = [
+        Row(
+            names.parameters.get(difference.path, difference.path),
+            "invalid" if difference.reason else "wrong",
+            difference.relative,
+            difference.ulps,
+            difference.index,
+            difference.expected,
+            difference.got,
+            condition=f"step {mismatch.step.number}",
+            explanation=difference.reason or ("is not W - lr dJ/dW" if difference.quantity == "update" else ""),
+        )
+        for difference in reversed(mismatch.differences)
+    ]
+    return Report(tuple(rows), notes=(note,) if note else (), subject=type(pair.net).__name__)
 
 
 def _report(pair: Pair, part: Part, l2: float) -> Report:

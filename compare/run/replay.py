@@ -18,7 +18,7 @@ from compare.check.report import Report
 from compare.names import names
 from compare.run.config import TrainConfig, from_mapping
 from compare.run.folder import find_run
-from compare.run.mismatch import FOLDER, Told, tell
+from compare.run.mismatch import FOLDER, tell
 from compare.run.network import LOSSES, Part, build_network
 from compare.run.pair import Pair
 from compare.run.refusal import escaped, place, refusal, require_regular_file
@@ -82,8 +82,7 @@ def replay(
             told = tell(pair, known, mismatch)
             return Replayed(f"{told}\n\nThe mismatch is there again.", told.report, 1)
     then = escaped(str(about["headline"]))
-    told = Told(f"step {step.number}, epoch {step.epoch}: the gradients agree now. It was: {then}", None)
-    return Replayed(str(told), None, 0)
+    return Replayed(f"step {step.number}, epoch {step.epoch}: the gradients agree now. It was: {then}", None, 0)
 
 
 def _bundle(run: str | Path, runs: str | Path) -> Path:

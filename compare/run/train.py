@@ -79,7 +79,7 @@ def train(
     """
     result = execute(config or TrainConfig(), _Calling(callback), net=net, loss=loss, twin=twin, data=data)
     if result.exit_status == 1:
-        raise GradientMismatch(result.report or Report(()), result.verdict_text)
+        raise GradientMismatch(result.report or Report((), notes=(result.verdict_text,)), result.verdict_text)
     if result.exit_status > 100:
         raise KeyboardInterrupt
     return result
@@ -96,6 +96,8 @@ def execute(
 ) -> TrainResult:
     """As `train`, but every end of the run is a result, with its exit status. Raises `ValueError` for bad input."""
     started = time.perf_counter()
+    if data is not None:
+        config = dataclasses.replace(config, data=data.name)
     data = data or load_data(
         config.data,
         target=config.target,
@@ -113,7 +115,8 @@ def execute(
         net = net or build_network(config, data.x_train.shape[1], outputs(config, data))
         loss = loss or LOSSES[config.loss]()
         training, validation = parts(config, data, place.device, place.dtype)
-        params = net.init(torch.Generator().manual_seed(config.seed), dtype=place.dtype, device=place.device)
+        with torch.no_grad():
+            params = net.init(torch.Generator().manual_seed(config.seed), dtype=place.dtype, device=place.device)
         pair = Pair(net, loss, params, lr=config.lr, l2=config.l2, twin=twin, stock_loss=config.twin_loss == "stock")
         _fits(pair, training, data)
         notes = _judged_by(pair)
@@ -197,6 +200,12 @@ def _with_own(config: TrainConfig, net: mbp.Layer | None, loss: mbp.Loss | None)
 def _fits(pair: Pair, part: Part, data: Data) -> None:
     """Raises `ValueError` where network, cost and data do not go together."""
     x, y = part.x[:2], part.y[:2]
+    for path, tensor in mbp.named(pair.params):
+        if tensor.is_floating_point() and (tensor.dtype != x.dtype or tensor.device != x.device):
+            raise ValueError(
+                f"net.init gave parameter {path} as {tensor.dtype} on {tensor.device}, the run is {x.dtype} on "
+                f"{x.device}; use the dtype and device that init is given"
+            )
     with torch.no_grad():
         z = pair.net.forward(pair.params, x)[0]
         if y.dtype == torch.int64 and z.shape[1] < len(data.classes):

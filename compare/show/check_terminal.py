@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich import box
 from rich.console import Console
 from rich.padding import Padding
@@ -50,8 +52,8 @@ def print_report(report: Report, title: str, *, quiet: bool = False, console: Co
     console.print(Text(shown.summary), width=width)
     for status, names in _by_status(shown).items():
         more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        text = Text(f"{status}: {'; '.join(names[:LISTED])}{more}", style="dim")
-        console.print(Padding(text, (0, 0, 0, 2)), width=width)
+        line = Text(f"{status}: {'; '.join(names[:LISTED])}{more}", style="dim")
+        console.print(Padding(line, (0, 0, 0, 2)), width=width)
 
 
 def _table(shown: View) -> Table:
@@ -79,5 +81,5 @@ def _by_status(shown: View) -> dict[str, list[str]]:
     """Names of conditions by how they went; those that were right are grouped as well."""
     grouped: dict[str, list[str]] = {}
     for name, status in shown.conditions:
-        grouped.setdefault(status, []).append(name.partition(" (")[0])
+        grouped.setdefault(status, []).append(re.sub(r" \(.*?\)", "", name))
     return grouped

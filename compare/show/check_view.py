@@ -62,11 +62,16 @@ def view(report: Report, title: str) -> View:
         tuple(_line(row) for row in report.rows),
         tuple(one_line(text) for text in _findings(report)),
         tuple(one_line(note) for note in report.notes),
-        tuple(one_line(text, 200) for text in report.example.splitlines()),
+        tuple(_printable(text) for text in report.example.splitlines()),
         one_line(_summary(report)),
         tuple((one_line(tried.name, 200), one_line(tried.status, 200)) for tried in report.conditions),
         tuple((verdict, MEANINGS.get(verdict, "")) for verdict in verdicts),
     )
+
+
+def _printable(text: str) -> str:
+    """`text` with its spaces, and every unprintable character as its escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[:300])
 
 
 def _line(row: Row) -> Line:

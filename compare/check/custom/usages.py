@@ -6,6 +6,7 @@ u and v, since gradients are linear in the cotangent.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compare.check.calls import Arranged, CallFailed, Cotangents, accumulate, gradients, weighed
-from compare.check.cotangents import LARGE, LARGE_OTHERWISE, SAME_VALUES, every_other, padded_rows, transposed
-from compare.check.truth import Combination, Results, Setting, numbers, output_rows, results
+from compare.check.custom.calls import Arranged, CallFailed, Cotangents, accumulate, gradients, weighed
+from compare.check.custom.cotangents import LARGE, LARGE_OTHERWISE, SAME_VALUES, every_other, padded_rows, transposed
+from compare.check.custom.truth import Combination, Results, Setting, numbers, output_rows, results
 
 SUBSETS = 3  # up to this many inputs, every subset of them is tried as those that need a gradient
 
@@ -58,7 +59,11 @@ def _cotangent_values(s: Setting, *, full: bool) -> Iterator[Usage]:
             ("sum of two cotangents", {"mix": 1.0}, f"{linear}: g(2u - 3v) is not 2 g(u) - 3 g(v)"),
             ("zero cotangent", {"u": 0.0}, "a cotangent of zeros must give a gradient of zeros"),
             (f"cotangent x {large:g}", {"u": large}, f"{linear}: a large one gives another multiple (clipped?)"),
-            (f"cotangent / {large:g}", {"u": 1 / large}, f"{linear}: a small one gives another multiple (rounded off?)"),
+            (
+                f"cotangent / {large:g}",
+                {"u": 1 / large},
+                f"{linear}: a small one gives another multiple (rounded off?)",
+            ),
         ]
         table += [
             (f"only output {k} used", {f"only {k}": 1.0}, _unused(k))
@@ -105,7 +110,7 @@ def _cotangent_layouts(s: Setting) -> Iterator[Usage]:
 def _input_layouts(s: Setting) -> Iterator[Usage]:
     for name, lay_out in SAME_VALUES.items():
         tensors = {n: v for n, v in s.values.items() if isinstance(v, Tensor) and v.numel()}
-        arranged = {n: (lambda v=v: lay_out(v)) for n, v in tensors.items() if lay_out(v) is not None}  # type: ignore[misc]
+        arranged = {n: functools.partial(lay_out, v) for n, v in tensors.items() if lay_out(v) is not None}
         if not arranged or s.fn.in_place:
             continue
         yield Usage(
@@ -131,7 +136,7 @@ def _needs(s: Setting) -> Iterator[Usage]:
             f"only {which} {'need gradients' if len(needs) > 1 else 'needs a gradient'}",
             {"u": 1.0},
             run,
-            f"wrong where only {which} {'require' if len(needs) > 1 else 'requires'} gradients: see ctx.needs_input_grad",
+            f"wrong where only {which} need{'s' * (len(needs) == 1)} gradients: see ctx.needs_input_grad",
         )
 
     def none() -> Results:
@@ -209,4 +214,3 @@ def _graphs(s: Setting) -> Iterator[Usage]:
         accumulated,
         "wrong where .grad adds up two backwards: each must return a tensor of its own",
     )
-

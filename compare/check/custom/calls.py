@@ -125,6 +125,16 @@ def attached(call: Call, cotangents: Cotangents) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
+def reached(call: Call, cotangents: Cotangents) -> set[str]:
+    """The leaves that the outputs depend on."""
+    used = attached(call, cotangents)
+    if not used:
+        return set()
+    outputs, given = zip(*used, strict=True)
+    found = torch.autograd.grad(outputs, list(call.leaves.values()), given, allow_unused=True)
+    return {name for name, gradient in zip(call.leaves, found, strict=True) if gradient is not None}
+
+
 def accumulate(call: Call, cotangents: Cotangents, *, retain_graph: bool = False) -> None:
     """One backward pass into the leaves' .grad."""
     used = attached(call, cotangents)

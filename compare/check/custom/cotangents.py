@@ -103,11 +103,14 @@ OTHER_VALUES: dict[str, Callable[[Tensor], Tensor | None]] = {
 }
 
 
-def as_laid_out(t: Tensor) -> Callable[[], Tensor]:
-    """Makes copies of a tensor with its very strides, shared places included."""
-    extent = sum((size - 1) * stride for size, stride in zip(t.shape, t.stride(), strict=True)) + 1
-    base = t.detach().as_strided((extent,), (1,))
-    return lambda: base.clone().as_strided(tuple(t.shape), t.stride())
+def shared(t: Tensor, stride: tuple[int, ...]) -> Callable[[], Tensor]:
+    """Makes copies of a tensor with these strides, in which entries of equal values share memory."""
+    places = torch.zeros((), dtype=torch.int64)
+    for step, size in zip(stride, t.shape, strict=True):
+        places = places[..., None] + step * torch.arange(size)
+    base = t.new_zeros(int(places.max()) + 1)
+    base[places.reshape(-1).to(t.device)] = t.detach().reshape(-1)
+    return lambda: base.clone().as_strided(tuple(t.shape), stride)
 
 
 def _gaps(t: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -6,20 +6,18 @@ The truth is the reference in float64 at the very values of the run; the twin is
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from compare.check.calls import Call, CallFailed, Side, cast, comparable, differentiable, gradients
-from compare.check.constants import BLIND, PRECISION, THRESHOLD
-from compare.check.cotangents import Draws, drawn
-from compare.check.evaluate import Comparison, Evaluation, relative_size
+from compare.check.constants import BLIND
+from compare.check.custom.calls import Call, CallFailed, Side, cast, comparable, differentiable, gradients
+from compare.check.custom.cotangents import Draws, drawn
 from compare.check.noise import Jitter, measure, pooled
-from compare.check.suspicion import coherence, hull
-from compare.check.verdict import Judgement, judge, match
+from compare.check.verdict import match
 
 RUNS = 4  # plain runs of the function on the same inputs: their spread is that of atomic additions, or of a state
 Combination = Mapping[str, float]  # draw -> coefficient: gradients are linear in the cotangent
@@ -28,6 +26,15 @@ Results = dict[str, Tensor]  # by row: "output", "output 1", or the name of an i
 
 class ReferenceFailed(RuntimeError):
     """The reference gives nothing to compare with at these inputs."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a row should be, and how far off rounding may leave it."""
+
+    value: Tensor
+    floor: Tensor
+    keen: Tensor
 
 
 @dataclass
@@ -43,19 +50,27 @@ class Setting:
     draws: Draws = field(default_factory=dict)
     kinds: list[torch.dtype | None] = field(default_factory=list)  # of the function's outputs
     exact: Results = field(default_factory=dict)
-    floors: Results = field(default_factory=dict)
+    floors: Results = field(default_factory=dict)  # what rounding explains, on either side
+    keen: Results = field(
+        default_factory=dict
+    )  # the part of it that the reference has: what a precise function keeps to
     runs: list[Results] = field(default_factory=list)  # of the function, plainly, at the cotangent u
     spread: float = 0.0  # between them, relative to the RMS of the gradient
     unsettled: list[str] = field(default_factory=list)  # rows that differ between runs by more than rounding
     mismatched: dict[str, str] = field(default_factory=dict)  # outputs that cannot be compared, and why
 
-    def expected(self, combination: Combination) -> dict[str, tuple[Tensor, Tensor]]:
-        """What each row should be, and its floor, for a linear combination of the draws."""
-        found = {tag: (self.exact[tag], self.floors[tag]) for tag in self.exact if "|" not in tag}
+    def expected(self, combination: Combination) -> dict[str, Expected]:
+        """What each row should be for a linear combination of the draws."""
+        found = {
+            tag: Expected(self.exact[tag], self.floors[tag], self.keen[tag]) for tag in self.exact if "|" not in tag
+        }
         for name, _ in numbers(self.values):
-            value = torch.stack([c * self.exact[f"{draw}|{name}"] for draw, c in combination.items()]).sum(0)
-            floor = torch.stack([abs(c) * self.floors[f"{draw}|{name}"] for draw, c in combination.items()]).sum(0)
-            found[name] = (value, floor.clamp(min=_tiny(self.dtype)))
+
+            def combined(parts: Results, sign: Callable[[float], float], name: str = name) -> Tensor:
+                return torch.stack([sign(c) * parts[f"{draw}|{name}"] for draw, c in combination.items()]).sum(0)
+
+            floor, keen = (combined(f, abs).clamp(min=smallest(self.dtype)) for f in (self.floors, self.keen))
+            found[name] = Expected(combined(self.exact, float), floor, keen)
         return found
 
     def cotangents(self, combination: Combination) -> list[Tensor | None]:
@@ -183,7 +198,7 @@ def _measure(setting: Setting, wide: Mapping[str, Any]) -> None:
             own = _all(setting.fn, moved, setting.draws)
         except CallFailed:
             return theirs
-        errors = {f"error {tag}": own[tag] - theirs[tag] for tag in theirs if _like(own.get(tag), theirs[tag])}
+        errors = {f"error {tag}": own[tag] - theirs[tag] for tag in theirs if alike(own.get(tag), theirs[tag])}
         return theirs | errors
 
     measured = measure(run, seed=setting.seed)
@@ -192,9 +207,9 @@ def _measure(setting: Setting, wide: Mapping[str, Any]) -> None:
         theirs = measured.values[tag]
         lost = (theirs - value).abs().nan_to_num(nan=0.0, posinf=0.0)  # the twin's own error
         floor = torch.maximum(measured.floors[tag], pooled(lost, value))
-        floor = torch.maximum(floor, (value.abs() * eps).clamp(min=_tiny(setting.dtype)))
+        floor = torch.maximum(floor, (value.abs() * eps).clamp(min=smallest(setting.dtype)))
         setting.exact[tag] = value.masked_fill(~torch.isfinite(theirs), math.nan)  # beyond the range of the dtype
-        setting.floors[tag] = floor
+        setting.floors[tag] = setting.keen[tag] = floor
     for tag in exact:
         own_side = measured.floors.get(f"error {tag}")
         if own_side is not None and bool(torch.isfinite(own_side).all()):
@@ -204,15 +219,15 @@ def _measure(setting: Setting, wide: Mapping[str, Any]) -> None:
 def _settle(setting: Setting) -> None:
     """Compare the plain runs: their spread joins the floor, unless it is too large or too regular for rounding."""
     expected = setting.expected({"u": 1.0})
-    for row, (value, floor) in expected.items():
+    for row, e in expected.items():
         runs = [run[row] for run in setting.runs if row in run]
-        if not runs or any(not _like(run, value) for run in runs):
+        if not runs or any(not alike(run, e.value) for run in runs):
             continue
-        drift = torch.stack([(run - runs[0]).abs() for run in runs]).amax(0).nan_to_num(nan=math.inf)
-        size = rms(value)
+        drift = torch.stack([_distance(run, runs[0]) for run in runs]).amax(0)
+        size = rms(e.value[torch.isfinite(e.value)])
         spread = float(drift.max()) / size if drift.numel() and size > 0 else float((drift > 0).any())
         setting.spread = max(setting.spread, spread)
-        if match(tuple(runs), value, floor).ok or spread == 0:
+        if spread == 0 or match(tuple(runs), e.value, e.floor).ok:
             continue
         regular = all(torch.equal(run, runs[1]) for run in runs[2:])
         if spread > BLIND or regular:
@@ -220,122 +235,17 @@ def _settle(setting: Setting) -> None:
             continue
         for tag in setting.exact:
             if tag.rpartition("|")[2] == row:
-                setting.floors[tag] = torch.maximum(setting.floors[tag], pooled(drift, value))
+                setting.floors[tag] = torch.maximum(setting.floors[tag], pooled(drift, e.value))
+                setting.keen[tag] = torch.maximum(setting.keen[tag], drift)
     for tag in list(setting.exact):
         own_side = setting.floors.pop(f"error {tag}", None)
         if own_side is not None and not setting.unsettled:
             setting.floors[tag] = torch.maximum(setting.floors[tag], own_side)
 
 
-def judged(setting: Setting, got: Results, combination: Combination, *, plain: bool = True) -> dict[str, Judgement]:
-    """The verdict on every row of a result: entry by entry, then in lower precision also slice by slice.
-
-    Where the usage is not `plain`, an error that rounding does not explain comes from the usage and is no rounding.
-    """
-    expected = setting.expected(combination)
-    if not plain and _all_within(got, expected, setting.dtype):
-        return {row: Judgement("right") for row in got if row in expected}
-    evaluation = Evaluation(order=[row for row in got if row in expected])
-    for row in evaluation.order:
-        value, floor = expected[row]
-        if got[row].shape != value.shape:
-            evaluation.invalid[row] = f"has shape {tuple(got[row].shape)}, the reference's {tuple(value.shape)}"
-            continue
-        bad = ~torch.isfinite(got[row]) & torch.isfinite(value)
-        if bool(bad.any()):
-            at = bad.nonzero()[0].tolist()
-            evaluation.invalid[row] = f"is {got[row][tuple(at)].item()} at {at}, where the reference is finite"
-            continue
-        evaluation.comparisons[row] = Comparison((got[row],), value, value, floor, floor, setting.dtype)
-    low = setting.dtype is not torch.float64
-    lossy = {n for n, c in evaluation.comparisons.items() if low and loses_digits(c.given[0], c.local, c.local_floor)}
-    suspects = {
-        n: c for n, c in evaluation.comparisons.items() if n in lossy or not match(c.given, c.local, c.local_floor).ok
-    }
-    if suspects:
-        _look_closer(setting, suspects, combination, plain=plain)
-    verdicts = judge(evaluation)
-    return {row: _in_dtype(verdicts[row], setting.dtype, row in lossy) for row in verdicts}
-
-
-def _all_within(got: Results, expected: Mapping[str, tuple[Tensor, Tensor]], dtype: torch.dtype) -> bool:
-    """Whether every entry of every row is finite and within its allowance: the quick answer for most usages."""
-    rows = [row for row in got if row in expected]
-    if any(got[row].shape != expected[row][0].shape for row in rows):
-        return False
-    error = torch.cat([(got[row] - expected[row][0]).abs().reshape(-1) for row in rows])
-    floor = torch.cat([expected[row][1].reshape(-1) for row in rows])
-    if not bool((error <= THRESHOLD * floor).all()):
-        return False
-    return dtype is torch.float64 or not any(loses_digits(got[row], *expected[row]) for row in rows)
-
-
-def loses_digits(got: Tensor, value: Tensor, floor: Tensor) -> bool:
-    """Whether some slice's RMS error exceeds 4 times the larger of the twin's own error and the floor.
-
-    The floor holds the twin's error already. Slices are rows, columns, and the whole.
-    """
-    error, floor = (torch.where(torch.isfinite(value), t, torch.zeros_like(t)) for t in ((got - value).abs(), floor))
-    slices = [tuple(range(value.ndim))] + ([(value.ndim - 1,), tuple(range(value.ndim - 1))] if value.ndim > 1 else [])
-    return any(
-        bool((error.square().mean(dims).sqrt() > PRECISION * floor.square().mean(dims).sqrt()).any()) for dims in slices
-    )
-
-
-def _look_closer(
-    setting: Setting, suspects: dict[str, Comparison], combination: Combination, *, plain: bool
-) -> None:
-    """For errors that rounding does not explain: do they move like rounding, and is there a kink?"""
-    cotangents = setting.cotangents(combination)
-
-    def run(jitter: Jitter) -> Results:
-        moved = {n: jitter(v) for n, v in cast(setting.values, torch.float64).items()}
-        call = setting.reference(moved)
-        local = results(call, gradients([(call, cotangents)]))
-        return {f"local {row}": value for row, value in local.items()}
-
-    def errors(jitter: Jitter) -> Results:
-        moved = {
-            n: jitter(v).to(setting.values[n].dtype) if isinstance(v, Tensor) else v
-            for n, v in cast(setting.values, torch.float64).items()
-        }
-        truth, own = setting.reference(cast(moved, torch.float64)), setting.fn(moved)
-        theirs, mine = (results(call, gradients([(call, cotangents)])) for call in (truth, own))
-        return {f"local error {row}": mine[row] - theirs[row] for row in suspects if row in mine}
-
-    off = {row: c.given[0] - c.local for row, c in suspects.items() if bool(torch.isfinite(c.local).all())}
-    sizes = {row: min(relative_size(error, suspects[row].local), 0.0099) for row, error in off.items()}
-    try:
-        if plain:
-            for row, value in coherence(errors, off, sizes, setting.seed).items():
-                suspects[row].coherence = value
-        for row, bounds in hull(run, list(suspects), setting.seed).items():
-            suspects[row].hull = bounds
-    except CallFailed:
-        return  # next to the inputs something fails that did not fail at them: the plain verdict stands
-
-
-def _in_dtype(j: Judgement, dtype: torch.dtype, lossy: bool) -> Judgement:
-    """A judgement in a lower precision: ulps are that dtype's, and rounding that hides all but gross mistakes is no
-    verdict of its own (a note says what could not be told).
-    """
-    if dtype is torch.float64:
-        return j
-    verdict = j.verdict
-    if verdict in ("right", "undecided"):
-        verdict = "imprecise" if lossy else "right"
-    return replace(j, verdict=verdict, max_ulp=j.max_ulp * torch.finfo(torch.float64).eps / torch.finfo(dtype).eps)
-
-
-def told_apart(setting: Setting) -> float:
-    """The smallest mistake in one entry that shows here, relative to the RMS value of its gradient."""
-    sizes = []
-    for name, _ in numbers(setting.values):
-        value, floor = setting.expected({"u": 1.0})[name]
-        size = rms(value[torch.isfinite(value)])
-        if size > 0:
-            sizes.append(THRESHOLD * float(floor.median()) / size)
-    return max(sizes, default=0.0)
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    same = (a == b) | (a.isnan() & b.isnan())
+    return (a - b).abs().nan_to_num(nan=math.inf, posinf=math.inf).masked_fill(same, 0.0)
 
 
 def rms(t: Tensor) -> float:
@@ -343,7 +253,8 @@ def rms(t: Tensor) -> float:
     return float(t.square().mean().sqrt()) if t.numel() else 0.0
 
 
-def _like(got: Tensor | None, value: Tensor) -> bool:
+def alike(got: Tensor | None, value: Tensor) -> bool:
+    """Whether two results have the same shape."""
     return got is not None and got.shape == value.shape
 
 
@@ -352,7 +263,7 @@ def _kept_strides(t: Tensor, dtype: torch.dtype) -> Tensor:
     return t[once].to(dtype).expand(t.shape)
 
 
-def _tiny(dtype: torch.dtype) -> float:
+def smallest(dtype: torch.dtype) -> float:
+    """The smallest positive number of a dtype."""
     info = torch.finfo(dtype)
     return float(info.smallest_normal * info.eps)
-

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from compare.check.calls import Call, CallFailed, Side, accumulate, attached, cast, comparable, gradients
+from compare.check.custom.calls import Call, CallFailed, Side, accumulate, cast, comparable, gradients, reached
+from compare.check.custom.truth import Results, Setting
+from compare.check.evaluate import Comparison, Evaluation
 from compare.check.noise import Jitter, measure
-from compare.check.truth import Results, Setting
-from compare.check.verdict import match
+from compare.check.verdict import Judgement, judge
 
 Finding = tuple[str, str]  # name of the property, and why it does not hold: empty if it does
 
 
 def properties(s: Setting) -> Iterator[Finding]:
-    """What the function leaves alone: its inputs, the cotangent, results that it has given, and memory it does not own."""
+    """What the function leaves alone: its inputs, the cotangent, results that it gave, memory that is not its own."""
     yield from _unchanged(s)
     yield "results kept", _results_kept(s)
     yield "no hidden alias", _hidden_alias(s)
@@ -114,20 +116,22 @@ class Refused(RuntimeError):
     """A function refuses to be differentiated twice."""
 
 
-def second_order(s: Setting) -> str | None:
-    """Why the second derivatives are wrong, "" if they are right, None if the reference has none.
+def second_order(s: Setting) -> Judgement | None:
+    """The verdict on the gradients' own derivatives; None if the reference has none.
 
     Raises Refused, with the reason, where the function says that it has none (once_differentiable, for example).
     """
+    wide = cast(s.values, torch.float64)
+    needs = reached(s.reference(wide), s.draws["u"])  # the others are detached in the reference
     generator = torch.Generator().manual_seed(s.seed)
     weights = {
         n: torch.randn(v.shape, generator=generator, dtype=torch.float64).to(s.dtype).double().to(v.device)
         for n, v in s.values.items()
-        if isinstance(v, Tensor) and v.is_floating_point()
+        if n in needs and v.is_floating_point()
     }
 
     def second(side: Side, values: Mapping[str, Any]) -> Results:
-        call = side(values)
+        call = side(values, needs=needs)
         cotangents = [None if c is None else c.clone().requires_grad_() for c in s.draws["u"]]
         first = gradients([(call, cotangents)], create_graph=True)
         total = [(g * weights[n].to(g)).sum().double() for n, g in first.items() if n in weights and g.requires_grad]
@@ -137,12 +141,9 @@ def second_order(s: Setting) -> str | None:
             accumulate(Call(wanted, {}, [torch.stack(total).sum()]), [torch.ones((), dtype=torch.float64)])
         return {name: comparable(torch.zeros_like(t) if t.grad is None else t.grad) for name, t in wanted.items()}
 
-    wide = cast(s.values, torch.float64)
     try:
         exact = second(s.reference, wide)
     except CallFailed:
-        return None
-    if not attached(s.reference(wide), s.draws["u"]):
         return None
     try:
         got = second(s.fn, s.values)
@@ -160,13 +161,15 @@ def second_order(s: Setting) -> str | None:
 
     measured = measure(run, seed=s.seed)
     eps = torch.finfo(s.dtype).eps
+    worst = Judgement("right")
     for name, value in exact.items():
         floor = torch.maximum(measured.floors[name], value.abs() * eps)
         floor = torch.maximum(floor, measured.floors.get(f"error {name}", floor).nan_to_num(posinf=0.0))
-        if not match((got[name],), value, floor).ok:
-            gap = float((got[name] - value).abs().max())
-            return (
-                f"second derivatives are silently wrong (by up to {gap:.2g} in that of {name}): save only inputs and "
-                "outputs and compute the rest in backward, or mark backward @once_differentiable"
+        j = judge(Evaluation([name], comparisons={name: Comparison((got[name],), value, value, floor, floor, s.dtype)}))
+        if j[name].verdict not in ("right", "undecided") and j[name].max_rel >= worst.max_rel:
+            why = (
+                f"second derivatives are silently wrong, in that of {name}: save only inputs and outputs and compute "
+                "the rest in backward, or mark backward @once_differentiable"
             )
-    return ""
+            worst = replace(j[name], explanation=why)
+    return worst

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from compare.check.calls import cast, differentiable
+from compare.check.custom.calls import cast, differentiable
 
 PASSES = 3  # results of the forward are held about three times: for the backward, as gradients, and under noise
 SMALL = 4096  # numbers in the inputs, below which even all pairs of them take little memory
@@ -54,9 +54,7 @@ def estimated_bytes(reference: Callable[..., Any], values: Mapping[str, Any]) ->
     return held + PASSES * counter.total
 
 
-def fitting(
-    reference: Callable[..., Any], values: Mapping[str, Any], max_bytes: int
-) -> tuple[dict[str, Any], str]:
+def fitting(reference: Callable[..., Any], values: Mapping[str, Any], max_bytes: int) -> tuple[dict[str, Any], str]:
     """The values, cut to the first rows that fit the limit, and a note that says so (empty if all fit).
 
     Raises ValueError where even one row does not fit.

@@ -1,0 +1,215 @@
+"""Edits of what stands at a place: another number, another name, another comparison, another index."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from compare.explain.reach import plain
+from compare.explain.site import Proposal, Site
+from compare.explain.syntax import binary, constant, number, parsed
+
+
+def number_changed(site: Site) -> Iterator[Proposal]:
+    """Another number: one more or less, doubled, halved, turned, or a size or constant in reach."""
+    node, value = site.node, constant(site.node)
+    if value is None or isinstance(site.place.parent, ast.UnaryOp):
+        return
+    cause = _cause_of_number(site)
+    tried: list[float | int] = []
+    if isinstance(value, int):
+        tried = [value + 1, value - 1, -value, 0, 1, 2, -1, 3]
+    else:
+        tried = [-value, value * 2, value / 2, value + 1, value - 1, 0.0, 1.0, value * 10, value / 10]
+    if cause == "wrong_factor":
+        tried += [0.5, 2.0, 3.0, 4.0, 0.1, 0.2, 0.25]
+    seen = {value}
+    for other in tried:
+        if other not in seen and not (isinstance(value, int) and isinstance(other, float) and other.is_integer()):
+            seen.add(other)
+            yield Proposal(number(other, node), cause, 0.0, f"{value} {other}")
+    if cause in ("wrong_factor", "wrong_count") and not site.inside(ast.Subscript):
+        for term in (*site.reach.sizes, *site.reach.numbers):
+            if term.role in ("size", "constant"):
+                yield Proposal(parsed(term.text), "wrong_count" if term.role == "size" else cause, 0.8, term.text)
+
+
+def _cause_of_number(site: Site) -> str:
+    above = site.place.parent
+    if isinstance(above, ast.Compare) or site.inside(ast.Compare):
+        return "wrong_mask"
+    if isinstance(above, ast.keyword):
+        return "wrong_axis" if above.arg in ("dim", "axis", "dims") else "wrong_factor"
+    if site.inside(ast.Subscript, ast.Slice):
+        return "wrong_index"
+    call = next((n for n in reversed(site.place.above) if isinstance(n, ast.Call)), None)
+    if call is not None and call is above:
+        name = ast.unparse(call.func).rpartition(".")[2]
+        if name in ("clamp", "clip", "clamp_", "round"):
+            return "clipped"
+        if name == "range":
+            return "some_samples"
+        if name in ("sum", "mean", "softmax", "log_softmax", "amax", "max", "cat", "transpose", "roll", "size"):
+            return "wrong_axis"
+        if name == "where":
+            return "wrong_factor"
+    if isinstance(above, ast.BinOp) and isinstance(above.op, ast.Pow) and site.place.field == "right":
+        return "wrong_activation_derivative"
+    if isinstance(above, ast.BinOp) and isinstance(above.op, ast.Add | ast.Sub):
+        value = abs(constant(site.node) or 0)
+        if 0 < value < 0.01:
+            return "wrong_epsilon"
+        return "wrong_activation_derivative" if isinstance(value, float) or value == 1 else "wrong_count"
+    return "wrong_l2" if site.in_penalty else "wrong_factor"
+
+
+def name_replaced(site: Site) -> Iterator[Proposal]:
+    """Another quantity or local of the same shape; then others of as many dimensions."""
+    node = site.node
+    if not site.is_load and not isinstance(site.place.parent, ast.Attribute):
+        return
+    if isinstance(site.place.parent, ast.Call) and site.place.field == "func":
+        return
+    old = ast.unparse(node)
+    if isinstance(node, ast.Subscript) and not isinstance(node.slice, ast.Constant):
+        return
+    reach = site.reach
+    if old in reach.scalars:
+        for term in (*reach.sizes, *reach.numbers):
+            if term.text != old and term.role in ("size", "constant", "number"):
+                count = term.role == "size" and reach.scalars[old].is_integer()
+                cause = "wrong_l2" if site.in_penalty else "wrong_count" if count else "wrong_factor"
+                yield Proposal(parsed(term.text), cause, 0.4 if term.role == "size" else 1.0, f"{old} {term.text}")
+        return
+    known = reach.tensors.get(old)
+    if known is None and old in reach.whole:
+        for other in reach.whole:
+            if other != old:
+                yield Proposal(parsed(other), "wrong_index", 0.6, f"{old} {other}")
+        return
+    if known is None and site.known:
+        return
+    for other, value in reach.tensors.items():
+        if other == old or (site.inside(ast.Lambda) and not plain(other)):
+            continue
+        cost = 0.0 if known is None or value.shape == known.shape else 0.9
+        if known is not None and value.ndim != known.ndim:
+            continue
+        relation = reach.relation(old, other)
+        cost += {"activation": 0.0, "layer": 0.1, "step": 0.1}.get(relation, 0.3)
+        cost += 0.0 if plain(other) in reach.quantities else 0.3
+        yield Proposal(parsed(other), cause_of_name(site, old, other), cost, f"{relation} {old} {other}")
+
+
+def cause_of_name(site: Site, old: str, new: str) -> str:
+    """The mistake of having written `old` where `new` belongs."""
+    reach = site.reach
+    if site.inside(ast.Compare):
+        return "wrong_mask"
+    if site.in_penalty:
+        return "wrong_l2"
+    relation = reach.relation(old, new)
+    if relation == "activation":
+        return "derivative_at_wrong_place"
+    if relation == "layer":
+        return "wrong_layer"
+    if relation == "step":
+        return "wrong_index"
+    first, second = reach.tensors.get(old), reach.tensors.get(new)
+    if first is not None and second is not None and plain(new) in reach.inputs and plain(old) not in reach.quantities:
+        if first.shape == second.shape and _updated(site, old, new):
+            return "updated_weight"
+    return "wrong_operand"
+
+
+def _updated(site: Site, old: str, new: str) -> bool:
+    """Whether the statement that made `old` subtracts from `new`."""
+    top = site.place.above[0]
+    statements = getattr(top, "siblings", [])
+    return any(
+        isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) == old and isinstance(s.value, ast.BinOp)
+        and isinstance(s.value.op, ast.Sub) and ast.unparse(s.value.left) == new
+        for s in statements
+    )
+
+
+def comparison(site: Site) -> Iterator[Proposal]:
+    """> for <, >= for >, another side, another threshold."""
+    node = site.node
+    if len(node.ops) != 1:
+        return
+    left, right = node.left, node.comparators[0]
+    ops = (ast.Gt, ast.GtE, ast.Lt, ast.LtE, ast.Eq, ast.NotEq)
+    if isinstance(node.ops[0], ops):
+        for op in ops:
+            if not isinstance(node.ops[0], op):
+                yield Proposal(_compare(node, left, op(), right), "", 0.2, f"{op.__name__}")
+    if constant(right) is not None:
+        for term in (t for t in site.reach.masks if ">" in t.text):
+            mask = parsed(term.text)
+            if ast.unparse(mask) != ast.unparse(node):
+                yield Proposal(mask, "", 0.3, term.text)
+
+
+def _compare(node: ast.Compare, left: ast.expr, op: ast.cmpop, right: ast.expr) -> ast.expr:
+    return ast.copy_location(ast.Compare(left, [op], [right]), node)
+
+
+def index(site: Site) -> Iterator[Proposal]:
+    """Another index by one, a slice's bound taken out or moved, the axes of an index exchanged, rows for columns."""
+    node = site.node
+    inner = node.slice
+    if isinstance(inner, ast.Slice):
+        for field in ("lower", "upper", "step"):
+            bound = getattr(inner, field)
+            if bound is None:
+                continue
+            yield Proposal(_sliced(node, inner, field, None), "", 0.2, f"no {field}")
+            yield Proposal(_sliced(node, inner, field, _moved(bound, 1)), "", 0.3, f"{field} + 1")
+            yield Proposal(_sliced(node, inner, field, _moved(bound, -1)), "", 0.3, f"{field} - 1")
+    elif isinstance(inner, ast.Tuple):
+        if len(inner.elts) == 2:
+            swapped = ast.copy_location(ast.Tuple([inner.elts[1], inner.elts[0]], inner.ctx), inner)
+            yield Proposal(_subscript(node, swapped), "", 0.3, "swap")
+        for at, entry in enumerate(inner.elts):
+            if isinstance(entry, ast.Slice) and entry.lower is None and entry.upper is None:
+                rows = [*inner.elts]
+                rows[at] = parsed(f"range(len({ast.unparse(node.value)}))")
+                changed = ast.copy_location(ast.Tuple(rows, inner.ctx), inner)
+                yield Proposal(_subscript(node, changed), "", 0.5, "range")
+    elif not isinstance(inner, ast.Constant | ast.JoinedStr) or isinstance(getattr(inner, "value", None), int):
+        if isinstance(node.ctx, ast.Load) and isinstance(inner, ast.Constant):
+            yield Proposal(ast.copy_location(_summed(node.value), node), "some_samples", 0.6, "sum")
+        yield Proposal(_subscript(node, _moved(inner, 1)), "", 0.4, "+ 1")
+        yield Proposal(_subscript(node, _moved(inner, -1)), "", 0.4, "- 1")
+        if isinstance(node.ctx, ast.Load):
+            yield Proposal(node.value, "", 1.0, "no index")
+
+
+def _summed(node: ast.expr) -> ast.expr:
+    return ast.Call(ast.copy_location(ast.Attribute(node, "sum", ast.Load()), node), [number(0, node)], [])
+
+
+def _moved(node: ast.expr, by: int) -> ast.expr:
+    value = constant(node)
+    if value is not None:
+        return number(value + by, node)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        step = constant(node.right)
+        if step is not None:
+            signed = (step if isinstance(node.op, ast.Add) else -step) + by
+            if signed == 0:
+                return node.left
+            return binary(node.left, ast.Add() if signed > 0 else ast.Sub(), number(abs(signed), node))
+    return binary(node, ast.Add() if by > 0 else ast.Sub(), number(abs(by), node))
+
+
+def _sliced(node: ast.Subscript, old: ast.Slice, field: str, bound: ast.expr | None) -> ast.expr:
+    bounds = {"lower": old.lower, "upper": old.upper, "step": old.step} | {field: bound}
+    return _subscript(node, ast.copy_location(ast.Slice(**bounds), old))
+
+
+def _subscript(node: ast.Subscript, inner: ast.expr) -> ast.expr:
+    return ast.copy_location(ast.Subscript(node.value, inner, node.ctx), node)
+
+

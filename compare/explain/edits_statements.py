@@ -1,0 +1,94 @@
+"""Edits of whole statements: assigned or added, left out, copied first, one name for another throughout."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Iterator
+
+from compare.explain.edits_places import cause_of_name
+from compare.explain.reach import plain
+from compare.explain.site import Proposal, Site
+from compare.explain.syntax import base, method, names
+
+
+def accumulate(site: Site) -> Iterator[Proposal]:
+    """+= for =, = for +=."""
+    node = site.node
+    if isinstance(node, ast.Assign) and len(node.targets) == 1 and not isinstance(node.targets[0], ast.Tuple):
+        target = node.targets[0]
+        added = ast.copy_location(ast.AugAssign(target, ast.Add(), node.value), node)
+        yield Proposal(added, "overwritten", 0.0 if site.inside(ast.For) else 0.6, "= +=")
+        if isinstance(target, ast.Name):
+            total = ast.BinOp(ast.Name(target.id, ast.Load()), ast.Add(), node.value)
+            again = ast.Assign([target], ast.copy_location(total, node.value))
+            ast.copy_location(total.left, node.value)
+            yield Proposal(ast.copy_location(again, node), "overwritten", 0.7, "= x +")
+    elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub):
+        only = ast.copy_location(ast.Assign([node.target], node.value), node)
+        yield Proposal(only, "path_twice", 0.3, "+= =")
+
+
+def leave_out(site: Site) -> Iterator[Proposal]:
+    """Nothing in place of a statement that changes what another has made."""
+    node = site.node
+    if isinstance(node, ast.AugAssign):
+        yield Proposal(None, _left_out(site, base(node.target), node), 0.0, "out")
+    elif isinstance(node, ast.Assign) and base(node.targets[0]) in names(node.value) | site.reach.inputs:
+        yield Proposal(None, _left_out(site, base(node.targets[0]), node), 0.0, "out")
+    elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
+        yield Proposal(None, "special_case", 0.2, "out")
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        name = ast.unparse(node.value.func).rpartition(".")[2]
+        yield Proposal(None, "clipped" if name.startswith("cl") else "modified_in_place", 0.2, "out")
+    elif isinstance(node, ast.Return | ast.Break | ast.Continue) and site.inside(ast.For):
+        yield Proposal(None, "some_samples", 0.0, "out")
+    elif isinstance(node, ast.If):
+        yield Proposal(None, "special_case", 0.8, "out")
+
+
+def _left_out(site: Site, name: str, node: ast.stmt) -> str:
+    if name in site.reach.inputs:
+        return "updated_weight"
+    if isinstance(getattr(node, "target", None), ast.Subscript):
+        return "special_case"
+    return "modified_in_place"
+
+
+def copied(site: Site) -> Iterator[Proposal]:
+    """`x = y.clone()` for `x = y`, where y is a name or a view of one."""
+    node = site.node
+    if isinstance(node.value, ast.Name | ast.Subscript) and len(node.targets) == 1:
+        own = ast.copy_location(ast.Assign(node.targets, method(node.value, "clone")), node)
+        yield Proposal(own, "modified_in_place", 0.0, "clone")
+
+
+class _Renaming(ast.NodeTransformer):
+    def __init__(self, old: str, new: ast.expr) -> None:
+        self.old, self.new = old, new
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if isinstance(node, ast.Name | ast.Subscript) and isinstance(node.ctx, ast.Load) and ast.unparse(node) == self.old:
+            return ast.copy_location(copy.deepcopy(self.new), node)
+        return super().visit(node)
+
+
+def renamed(site: Site) -> Iterator[Proposal]:
+    """Another name for every occurrence of one in a statement where it occurs more than once."""
+    node, reach = site.node, site.reach
+    if not isinstance(node, ast.Assign | ast.AugAssign | ast.Return | ast.Expr):
+        return
+    loads = [n for n in ast.walk(node) if isinstance(n, ast.Name | ast.Subscript) and isinstance(n.ctx, ast.Load)]
+    texts = [ast.unparse(n) for n in loads]
+    for old in sorted({t for t in texts if texts.count(t) > 1}):
+        known = reach.tensors.get(old)
+        if known is None:
+            continue
+        for other, value in reach.tensors.items():
+            if other == old or value.ndim != known.ndim:
+                continue
+            new = _Renaming(old, ast.parse(other, mode="eval").body).visit(copy.deepcopy(node))
+            cost = 0.0 if value.shape == known.shape else 0.8
+            cost += {"activation": 0.0, "layer": 0.1}.get(reach.relation(old, other), 0.3)
+            cost += 0.0 if plain(other) in reach.quantities else 0.3
+            yield Proposal(new, cause_of_name(site, old, other), cost, f"{old} {other} all")

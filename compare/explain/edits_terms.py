@@ -1,0 +1,173 @@
+"""Edits that put in what is left out: a factor, a term, a quantity in place of an expression."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from compare.explain.reach import Term, plain
+from compare.explain.site import Proposal, Site
+from compare.explain.syntax import binary, constant, number, parsed
+
+SCALARS = ("size", "number", "constant")
+PARTIAL = 60  # proposals a site where the shapes are not known
+
+
+def factor(site: Site) -> Iterator[Proposal]:
+    """x * t and x / t for x: a derivative, a mask, a tensor, a size, a number."""
+    node, reach = site.node, site.reach
+    if not _value(site):
+        return
+    here = 0.0 if _whole(site) else 0.7
+    for term in (*reach.sizes, *reach.numbers):
+        if term.text == "2" and isinstance(node, ast.Constant):
+            continue
+        cost = {"size": 0.0, "constant": 0.2, "number": 0.1}[term.role] + (0.6 if "**" in term.text else 0.0)
+        t = parsed(term.text)
+        if constant(node) is None:
+            yield Proposal(binary(node, ast.Div(), t), _cause(site, term, "/"), here + cost, f"/ {term.text}")
+            yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost + 0.1, f"* {term.text}")
+    if constant(node) is not None or (site.known and site.shape is None):
+        return
+    for count, term in enumerate(reach.factors):
+        if site.shape is None and count > PARTIAL:
+            return
+        if not _broadcasts(term.value, site):
+            continue
+        cost = {"derivative": 0.0, "mask": 0.2, "tensor": 0.5, "complement": 0.8, "power": 1.4}[term.role]
+        t = parsed(term.text)
+        yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost, f"* {term.text}")
+        if term.role == "tensor":
+            yield Proposal(binary(node, ast.Div(), t), "missing_factor", here + cost + 0.4, f"/ {term.text}")
+
+
+def _cause(site: Site, term: Term, op: str) -> str:
+    """The mistake of having left a factor out."""
+    if site.in_penalty:
+        return "wrong_l2"
+    if term.role == "size":
+        if "**" in term.text:
+            return "missing_factor"
+        return "missing_mean" if op == "/" else "mean_twice"
+    if term.role in ("number", "constant"):
+        return "wrong_factor"
+    if term.role == "mask":
+        return "missing_activation_derivative" if ">" in term.text else "wrong_mask"
+    if term.role == "derivative":
+        return "missing_activation_derivative"
+    a = term.text.removeprefix("(1 - ").rstrip(")")
+    if plain(a) in {plain(n) for n in site.reach.activations} and plain(site.reach.target) not in site.reach.inputs:
+        own = {plain(n): plain(z) for n, (_, z) in site.reach.activations.items()}
+        if own[plain(a)] == plain(site.reach.target):
+            return "missing_activation_derivative"
+    return "missing_factor"
+
+
+def _value(site: Site) -> bool:
+    if not site.in_arithmetic or isinstance(site.place.parent, ast.Attribute):
+        return False
+    if isinstance(site.node, ast.Dict | ast.Tuple | ast.List | ast.Constant | ast.GeneratorExp | ast.Lambda | ast.JoinedStr):
+        return constant(site.node) is not None and not site.inside(ast.Subscript)
+    if isinstance(site.node, ast.Compare) or not isinstance(site.node, ast.expr):
+        return False
+    return not (isinstance(site.node, ast.Call) and isinstance(site.place.parent, ast.Expr | ast.For))
+
+
+def _whole(site: Site) -> bool:
+    return isinstance(site.place.parent, ast.Assign | ast.AugAssign | ast.Dict | ast.Return)
+
+
+def _broadcasts(value: Tensor, site: Site) -> bool:
+    """Whether a factor leaves the shape as it is, or, where there is room for one sum more, enlarges it."""
+    shape = site.shape
+    if shape is None:
+        return not site.known
+    if value.ndim > len(shape):
+        return False
+    return all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(shape), strict=False))
+
+
+def term(site: Site) -> Iterator[Proposal]:
+    """x + t and x - t for x: a penalty, another quantity, a product of two, a number."""
+    node, reach = site.node, site.reach
+    if not _value(site) or constant(node) is not None:
+        return
+    if site.known and site.shape is None:
+        return
+    own = reach.target in reach.inputs
+    here = 0.0 if _whole(site) else 0.9
+    shape = site.shape
+    if own and _whole(site):
+        for scalar in reach.numbers:
+            if scalar.role == "constant":
+                t = parsed(f"{scalar.text} * {reach.target}")
+                yield Proposal(binary(node, ast.Add(), t), "missing_l2", here - 0.8, f"+ {scalar.text} own")
+        for size in reach.sizes[:6]:
+            for scalar in reach.numbers:
+                if scalar.role == "constant":
+                    t = parsed(f"{scalar.text} / {size.text} * {reach.target}")
+                    yield Proposal(binary(node, ast.Add(), t), "missing_l2", here, f"+ {scalar.text} own / {size.text}")
+    for count, candidate in enumerate(reach.plain):
+        value = candidate.value
+        if shape is not None and tuple(value.shape) != shape:
+            if not (value.ndim and _broadcasts(value, site)):
+                continue
+        if shape is None and count > PARTIAL // 2:
+            break
+        t = parsed(candidate.text)
+        cause = "missing_l2" if candidate.text == reach.target and own else "missing_path"
+        yield Proposal(binary(node, ast.Add(), t), cause, here, f"+ {candidate.text}")
+        yield Proposal(binary(node, ast.Sub(), t), cause, here + 0.2, f"- {candidate.text}")
+    if shape is not None and _whole(site):
+        for product in reach.products(shape):
+            t = parsed(product.text)
+            yield Proposal(binary(node, ast.Add(), t), "missing_path", here + 0.6, f"+ {product.text}")
+            yield Proposal(binary(node, ast.Sub(), t), "missing_path", here + 1.2, f"- {product.text}")
+    if not _whole(site) and len(shape or ()) >= 1:
+        yield Proposal(binary(parsed("1"), ast.Sub(), node), "wrong_activation_derivative", 0.0, "1 - x")
+        yield Proposal(binary(parsed("1"), ast.Add(), node), "wrong_activation_derivative", 0.4, "1 + x")
+        yield Proposal(binary(node, ast.Sub(), number(1, node)), "wrong_index", 0.4, "x - 1")
+    if shape is not None and len(shape) >= 1:
+        axis = -1
+        keep = "keepdims" if not hasattr(site.value, "new_zeros") else "keepdim"
+        text = ast.unparse(node)
+        for inner, cost in ((text, 0.6), *((f"{t.text} * ({text})", 0.9) for t in reach.plain if _broadcasts(t.value, site))):
+            for where in (axis, 0):
+                for name in ("mean", "sum"):
+                    t = parsed(f"({inner}).{name}({where}, {keep}=True)")
+                    yield Proposal(binary(node, ast.Sub(), t), "missing_path", here * 0.3 + cost, f"- {name} {where} {inner}")
+
+
+def replaced(site: Site) -> Iterator[Proposal]:
+    """A quantity, a derivative or a mask of the same shape in place of an expression."""
+    node, reach = site.node, site.reach
+    if not site.in_arithmetic or constant(node) is not None or not isinstance(node, ast.expr):
+        return
+    if isinstance(node, ast.Call) and isinstance(site.place.parent, ast.Expr | ast.For):
+        return
+    array = site.array
+    if array is None:
+        return
+    for candidate in (*reach.derivatives, *reach.masks, *reach.plain, *_complements(reach.factors)):
+        value = candidate.value
+        if value.shape != array.shape or bool((value == array).all()):
+            continue
+        cause = "wrong_operand"
+        if candidate.role == "derivative":
+            cause = "wrong_activation_derivative"
+        elif candidate.role == "mask":
+            cause = "wrong_mask"
+        elif _almost(value, array):
+            cause = "wrong_epsilon"
+        cost = {"derivative": -0.8, "mask": -0.2, "tensor": 0.0}.get(candidate.role, 0.5)
+        yield Proposal(parsed(candidate.text), cause, cost, candidate.text)
+
+
+def _complements(terms: list[Term]) -> Iterator[Term]:
+    return (term for term in terms if term.role == "complement")
+
+
+def _almost(value: Tensor, other: Tensor) -> bool:
+    return bool((value - other).norm() < 1e-2 * value.norm())

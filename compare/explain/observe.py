@@ -1,0 +1,76 @@
+"""What one condition shows of a derivation: the gradients given, and what each should be given those upstream of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compare.check.backward import Backward, call
+from compare.check.conditions import Condition, Inputs, realise
+from compare.check.derivation import default_dtype
+from compare.check.evaluate import not_differentiable
+from compare.check.hooks import Forward, Graph, trace
+from compare.check.scale import Convention
+
+
+@dataclass
+class Observation:
+    """One derivation at the values of one condition."""
+
+    condition: Condition
+    values: dict[str, Any]  # inputs and intermediates, detached
+    given: dict[str, Tensor]
+    invalid: dict[str, str]
+    local: dict[str, Tensor]  # autograd's, given the user's deltas upstream
+    order: list[str]
+    inputs: frozenset[str]
+    quantities: frozenset[str]
+    graph: Graph = field(repr=False)
+    scale: Mapping[str, float] = field(default_factory=dict)
+
+    def expect(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What each gradient should be, given these upstream of it."""
+        usable = {n: g / self.scale.get(n, 1.0) for n, g in given.items() if n in self.local}
+        usable = {n: g for n, g in usable.items() if bool(torch.isfinite(g).all())}
+        return {n: g * self.scale.get(n, 1.0) for n, g in self.graph.gradients(usable).items()}
+
+    def deltas(self, target: str) -> list[str]:
+        """The intermediates whose gradients the step may use: those given and nearer to J."""
+        before = self.order[: self.order.index(target)] if target in self.order else []
+        return [n for n in before if n in self.given and n not in self.inputs]
+
+
+def observe(
+    forward: Forward, backward: Backward, inputs: Inputs, condition: Condition, convention: Convention
+) -> Observation | None:
+    """Run a derivation once. None where the forward does not run under this condition."""
+    with default_dtype(condition.dtype):
+        try:
+            drawn = realise(inputs, condition)
+            graph = trace(forward, drawn, fixed=not_differentiable(forward, backward, drawn))
+            given = call(backward, graph.values(), graph.quantities)
+            chained = graph.gradients({})
+            usable = {n: given.gradients[n] for n in chained if n in given.gradients}
+            usable = {n: g for n, g in usable.items() if bool(torch.isfinite(g).all())}
+            own = frozenset(graph.inputs) & frozenset(graph.quantities)
+            scale = convention.factors(usable, chained, graph.gradients, own)
+            expected = graph.gradients({n: g / scale.get(n, 1.0) for n, g in usable.items()})
+        except Exception:  # whatever a user's forward raises there: this condition shows nothing
+            return None
+    local = {n: g * scale.get(n, 1.0) for n, g in expected.items()}
+    return Observation(
+        condition,
+        graph.values(),
+        dict(given.gradients),
+        dict(given.invalid),
+        local,
+        list(chained),
+        own,
+        frozenset(graph.quantities),
+        graph,
+        scale,
+    )
