@@ -39,9 +39,7 @@ class Activation:
     weights: ClassVar[tuple[str, ...]] = ()
     buffers: ClassVar[tuple[str, ...]] = ()
 
-    def init(
-        self, generator: torch.Generator, *, dtype: torch.dtype, device: torch.device | str
-    ) -> dict[str, Any]:
+    def init(self, generator: torch.Generator, *, dtype: torch.dtype, device: torch.device | str) -> dict[str, Any]:
         """No parameters."""
         return {}
 

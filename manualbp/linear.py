@@ -37,9 +37,7 @@ class Linear:
         if self.n_in < 1 or self.n_out < 1:
             raise ValueError(f"Linear: n_in and n_out must be at least 1, got {self.n_in} and {self.n_out}")
 
-    def init(
-        self, generator: torch.Generator, *, dtype: torch.dtype, device: torch.device | str
-    ) -> dict[str, Tensor]:
+    def init(self, generator: torch.Generator, *, dtype: torch.dtype, device: torch.device | str) -> dict[str, Tensor]:
         """Draw W and b."""
         drawn = {"W": self.initializer.weight(self.n_out, self.n_in, generator)}
         if self.bias:

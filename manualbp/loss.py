@@ -35,9 +35,7 @@ class Loss(Protocol):
 
 def _same_shape(loss: str, z: Tensor, y: Tensor) -> None:
     if z.shape != y.shape or z.ndim != 2:
-        raise ValueError(
-            f"{loss} takes z and y of one shape (m, outputs), got {tuple(z.shape)} and {tuple(y.shape)}"
-        )
+        raise ValueError(f"{loss} takes z and y of one shape (m, outputs), got {tuple(z.shape)} and {tuple(y.shape)}")
     _not_empty(loss, z)
 
 

@@ -27,9 +27,7 @@ class Residual:
         """The inner layer's."""
         return prefixed("layer", self.layer.buffers)
 
-    def init(
-        self, generator: torch.Generator, *, dtype: torch.dtype, device: torch.device | str
-    ) -> dict[str, Params]:
+    def init(self, generator: torch.Generator, *, dtype: torch.dtype, device: torch.device | str) -> dict[str, Params]:
         """Draw the inner layer's parameters."""
         return {"layer": self.layer.init(generator, dtype=dtype, device=device)}
 

@@ -38,9 +38,7 @@ class Sequential:
         """Every layer's."""
         return tuple(path for i, layer in enumerate(self.layers) for path in prefixed(i, layer.buffers))
 
-    def init(
-        self, generator: torch.Generator, *, dtype: torch.dtype, device: torch.device | str
-    ) -> tuple[Params, ...]:
+    def init(self, generator: torch.Generator, *, dtype: torch.dtype, device: torch.device | str) -> tuple[Params, ...]:
         """Draw every layer's parameters, first layer first."""
         return tuple(layer.init(generator, dtype=dtype, device=device) for layer in self.layers)
 

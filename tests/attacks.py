@@ -3,7 +3,6 @@
 Each function is one attack. A process that it leaves behind writes its id into the file `pids` beside the copy.
 """
 
-# ruff: noqa: SIM115, BLE001
 from __future__ import annotations
 
 import atexit

@@ -62,7 +62,7 @@ def test_code_that_answers_all_the_same(name, path):
 def test_code_that_ends_its_child(name, path):
     _, kind, says = attacks.ENDED[name]
     seconds = 1 if kind == "timeout" else 8
-    with Child(SERVICE, Limits(memory=800 * MIB, output=4096, processes=20), threads=1) as child:
+    with Child(SERVICE, Limits(memory=800 * MIB, output=4096, processes=12), threads=1) as child:
         start = time.monotonic()
         with pytest.raises(Failure) as info:
             child.call("run", [path, name], seconds=seconds)

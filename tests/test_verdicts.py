@@ -213,7 +213,7 @@ MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-MULTIPLES = ("sign", "factor", "a tenth of a millionth")
+MULTIPLES = ("sign", "factor")
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -274,8 +274,7 @@ def test_every_wrong_step_is_red_and_nothing_downstream_is_blamed(wrong: tuple[s
     report = check(chained(*wrong))
     after = set().union(*(FOLLOWS.get(name, set()) for name in wrong)) - set(wrong)
     expected = {
-        row.name: "wrong" if row.name in wrong else "inherited" if row.name in after else "right"
-        for row in report.rows
+        row.name: "wrong" if row.name in wrong else "inherited" if row.name in after else "right" for row in report.rows
     }
     assert verdicts(report) == expected
     assert report.first_wrong is not None

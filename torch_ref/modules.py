@@ -55,9 +55,7 @@ class ThroughForward(nn.Module):
     It certifies the backward against that very forward, and says nothing of the forward itself.
     """
 
-    def __init__(
-        self, forward: Callable[[dict[str, Tensor], Tensor], Tensor], parameters: dict[str, Tensor]
-    ) -> None:
+    def __init__(self, forward: Callable[[dict[str, Tensor], Tensor], Tensor], parameters: dict[str, Tensor]) -> None:
         super().__init__()
         self.through = forward
         self.paths = list(parameters)

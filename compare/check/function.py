@@ -198,7 +198,9 @@ class _Check:
             changed = {n: laid for n, v in numbers(wide) if v.numel() and (laid := lay_out(v)) is not None}
             if not changed:
                 return
-        values = run.values(wide | changed)
+        values = run.values(
+            wide | {n: laid.clone(memory_format=torch.contiguous_format) for n, laid in changed.items()}
+        )
         arranged: Arranged = {n: shared(values[n], laid.stride()) for n, laid in changed.items()}
         own = None if run.kinds else run.dtype
         setting = Setting(Side(self.fn, own), self.exact, Side(self.reference, own), values, run.dtype, self.seed)

@@ -100,6 +100,7 @@ class Reference:
         method, arguments = codec.unpack(data, tensors)
         self._aside = _Aside(lambda: getattr(self._runner, method)(*arguments))
         self._hand.ask = self._aside.ask
+        self._aside.start()
         return self._next()
 
     def answer(self, data: Any, tensors: Mapping[str, Tensor]) -> Reply:
@@ -286,6 +287,9 @@ class _Aside:
         self.answers: queue.Queue[Any] = queue.Queue()
         self._work = work
         self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
         self._thread.start()
 
     def _run(self) -> None:

@@ -68,7 +68,7 @@ class Shadow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.stale: set[int] = set()  # tensors that share memory with the moved one and are not it
         draw = random.Random(seed)
         unit = c.ldexp(c.mpf(1), 24 - c.prec)
-        factors = [1 + unit * draw.uniform(-1, 1) for _ in range(499)]
+        factors = [1 + unit * draw.uniform(-1, 1) for _ in range(97)]
         self.factors = itertools.cycle(factors)
 
     def __torch_dispatch__(

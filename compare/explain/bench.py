@@ -45,7 +45,9 @@ class Bench:
         if not isinstance(result, Mapping) or target not in result:
             return {"found": [], "why": "the source returns no such gradient", "tried": 0}, {}
         again = gradient(result[target])
-        if given is not None and (again is None or again.shape != given.shape or not torch.allclose(again, given, rtol=1e-6)):
+        if given is not None and (
+            again is None or again.shape != given.shape or not torch.allclose(again, given, rtol=1e-6)
+        ):
             return {"found": [], "why": "the source does not give the same numbers again", "tried": 0}, {}
         search = Search(
             trial,
@@ -85,5 +87,3 @@ def _described(found: Found) -> dict[str, Any]:
 
 def _unique(lines: list[Shown]) -> list[Shown]:
     return list(dict.fromkeys(lines))
-
-

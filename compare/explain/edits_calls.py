@@ -8,7 +8,20 @@ from collections.abc import Iterator
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import attribute, call, constant, method, number, parsed
 
-REDUCTIONS = ("sum", "mean", "softmax", "log_softmax", "logsumexp", "amax", "max", "std", "var", "cumsum", "norm", "prod")
+REDUCTIONS = (
+    "sum",
+    "mean",
+    "softmax",
+    "log_softmax",
+    "logsumexp",
+    "amax",
+    "max",
+    "std",
+    "var",
+    "cumsum",
+    "norm",
+    "prod",
+)
 FAMILIES = (
     ("sigmoid", "tanh", "relu", "exp", "sign"),
     ("zeros_like", "ones_like"),
@@ -34,7 +47,9 @@ def is_method(node: ast.Call) -> bool:
     """Whether a call is a method of an array, not a function of a module."""
     if not isinstance(node.func, ast.Attribute):
         return False
-    return not (isinstance(node.func.value, ast.Name) and node.func.value.id in ("torch", "np", "numpy", "F", "math", "nn"))
+    return not (
+        isinstance(node.func.value, ast.Name) and node.func.value.id in ("torch", "np", "numpy", "F", "math", "nn")
+    )
 
 
 def operand(node: ast.Call) -> ast.expr | None:
@@ -75,18 +90,19 @@ def axis(site: Site) -> Iterator[Proposal]:
     kept = ast.unparse(keywords[keep]) == "True" if keep else False
     old = constant(current)
     method_of = getattr(node.func, "value", None)
-    numpy_like = isinstance(method_of, ast.Name) and method_of.id in ("np", "numpy") or keep == "keepdims"
+    numpy_like = (isinstance(method_of, ast.Name) and method_of.id in ("np", "numpy")) or keep == "keepdims"
     keepword = keep or ("keepdims" if numpy_like else "keepdim")
     for other in (0, 1, -1, 2, (0, 2, 3), (2, 3), (0, 1), None):
         for keeping in (kept, not kept):
-            if other == old and keeping == kept or isinstance(other, tuple) and old is not None and keeping != kept:
+            if (other == old and keeping == kept) or (isinstance(other, tuple) and old is not None and keeping != kept):
                 continue
             if called(node).endswith("softmax") and (keeping != kept or other is None or isinstance(other, tuple)):
                 continue
             yield Proposal(
                 _along(node, position, name, other, keepword, keeping),
                 "",
-                (0.0 if other == old or keeping == kept else 0.4) + (0.5 if other is None or isinstance(other, tuple) else 0),
+                (0.0 if other == old or keeping == kept else 0.4)
+                + (0.5 if other is None or isinstance(other, tuple) else 0),
                 f"{ast.unparse(current) if current is not None else None} {other} {keeping}",
             )
 
@@ -125,7 +141,9 @@ def reduce(site: Site) -> Iterator[Proposal]:
         cause = "bias_not_reduced" if root else "wrong_axis"
         yield Proposal(method(node, "sum", number(where, node)), cause, 0.0 if root else 0.8, f"sum {where}")
         if where != 0 or root:
-            yield Proposal(method(node, "sum", number(where, node), **keep), cause, 0.3 if root else 0.6, f"sum {where} k")
+            yield Proposal(
+                method(node, "sum", number(where, node), **keep), cause, 0.3 if root else 0.6, f"sum {where} k"
+            )
         if root and where == 0:
             yield Proposal(method(node, "mean", number(where, node)), cause, 1.2, f"mean {where}")
     if root and (shape is None or len(shape) >= 3):
@@ -167,7 +185,9 @@ def function(site: Site) -> Iterator[Proposal]:
             for other in family:
                 if other != bare:
                     products = bare in ("outer", "dot", "multiply", "mul", "mm", "matmul")
-                    yield Proposal(renamed(node, other), "elementwise_for_matmul" if products else "", 0.0, f"{name} {other}")
+                    yield Proposal(
+                        renamed(node, other), "elementwise_for_matmul" if products else "", 0.0, f"{name} {other}"
+                    )
 
 
 def wrap(site: Site) -> Iterator[Proposal]:
@@ -175,7 +195,7 @@ def wrap(site: Site) -> Iterator[Proposal]:
     node = site.node
     if not site.in_arithmetic or constant(node) is not None or isinstance(node, ast.Call | ast.Dict | ast.Tuple):
         return
-    if site.known and site.shape is None or isinstance(site.place.parent, ast.Attribute):
+    if (site.known and site.shape is None) or isinstance(site.place.parent, ast.Attribute):
         return
     for name in ("sigmoid", "tanh", "exp", "log", "sqrt", "sign"):
         yield Proposal(call(parsed(f"torch.{name}"), node), "wrong_activation_derivative", 0.3, name)

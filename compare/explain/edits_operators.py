@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from compare.explain.site import Proposal, Site
-from compare.explain.syntax import attribute, binary, constant, names, negative
+from compare.explain.site import Proposal, Site, penalty
+from compare.explain.syntax import attribute, binary, constant, negative
 
 MATMUL = ("matmul", "mm", "dot", "bmm")
 PRODUCTS = (*MATMUL, "mul", "multiply", "outer")
@@ -95,12 +95,11 @@ def drop(site: Site) -> Iterator[Proposal]:
     node = site.node
     if isinstance(node.op, ast.Add | ast.Sub):
         for kept, gone in ((node.left, node.right), (node.right, node.left)):
-            penalty = site.reach.target in site.reach.inputs and site.reach.target in names(gone)
             kept = negative(kept) if kept is node.right and isinstance(node.op, ast.Sub) else kept
             if constant(gone) is not None and isinstance(site.place.parent, ast.Call | ast.Subscript | ast.Slice):
                 yield Proposal(kept, "wrong_index", 0.3, f"- {ast.unparse(gone)}")
                 continue
-            cause = "wrong_l2" if penalty else "path_twice"
+            cause = "wrong_l2" if penalty(gone, site.reach) else "path_twice"
             if constant(gone) is not None:
                 cause = "wrong_epsilon" if 0 < abs(constant(gone) or 0) < 0.01 else "wrong_activation_derivative"
             yield Proposal(kept, cause, 0.2, f"- {ast.unparse(gone)}")
@@ -127,7 +126,7 @@ def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
     sizes = {term.text for term in site.reach.sizes} | {s.replace("[0]", "") for s in ("shape[0]",)}
     inverse = isinstance(gone, ast.BinOp) and isinstance(gone.op, ast.Div) and constant(gone.left) is not None
     count = text in sizes or "len(" in text or "shape" in text or "numel" in text or text in site.reach.scalars
-    if isinstance(op, ast.Div) and count or inverse:
+    if (isinstance(op, ast.Div) and count) or inverse:
         return "mean_twice" if text not in site.reach.scalars or text in sizes or inverse else "wrong_factor"
     if isinstance(op, ast.Mult) and count:
         return "missing_mean" if text in sizes else "wrong_factor"
@@ -151,11 +150,23 @@ def bracket(site: Site) -> Iterator[Proposal]:
     """a * (b + c) for a * b + c, and the reverse."""
     node = site.node
     left, right = node.left, node.right
-    if isinstance(node.op, ast.Add | ast.Sub) and isinstance(left, ast.BinOp) and isinstance(left.op, ast.Mult | ast.Div):
+    if (
+        isinstance(node.op, ast.Add | ast.Sub)
+        and isinstance(left, ast.BinOp)
+        and isinstance(left.op, ast.Mult | ast.Div)
+    ):
         yield Proposal(binary(left.left, left.op, binary(left.right, node.op, right)), "", 0.0, "a (b + c)")
-    if isinstance(node.op, ast.Mult | ast.Div) and isinstance(right, ast.BinOp) and isinstance(right.op, ast.Add | ast.Sub):
+    if (
+        isinstance(node.op, ast.Mult | ast.Div)
+        and isinstance(right, ast.BinOp)
+        and isinstance(right.op, ast.Add | ast.Sub)
+    ):
         yield Proposal(binary(binary(left, node.op, right.left), right.op, right.right), "", 0.0, "a b + c")
-    if isinstance(node.op, ast.Mult | ast.Div) and isinstance(left, ast.BinOp) and isinstance(left.op, ast.Add | ast.Sub):
+    if (
+        isinstance(node.op, ast.Mult | ast.Div)
+        and isinstance(left, ast.BinOp)
+        and isinstance(left.op, ast.Add | ast.Sub)
+    ):
         yield Proposal(binary(left.left, left.op, binary(left.right, node.op, right)), "", 0.2, "a + b c")
     if isinstance(node.op, ast.Mult) and isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mult):
         return

@@ -127,8 +127,11 @@ def _updated(site: Site, old: str, new: str) -> bool:
     top = site.place.above[0]
     statements = getattr(top, "siblings", [])
     return any(
-        isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) == old and isinstance(s.value, ast.BinOp)
-        and isinstance(s.value.op, ast.Sub) and ast.unparse(s.value.left) == new
+        isinstance(s, ast.Assign)
+        and ast.unparse(s.targets[0]) == old
+        and isinstance(s.value, ast.BinOp)
+        and isinstance(s.value.op, ast.Sub)
+        and ast.unparse(s.value.left) == new
         for s in statements
     )
 
@@ -211,5 +214,3 @@ def _sliced(node: ast.Subscript, old: ast.Slice, field: str, bound: ast.expr | N
 
 def _subscript(node: ast.Subscript, inner: ast.expr) -> ast.expr:
     return ast.copy_location(ast.Subscript(node.value, inner, node.ctx), node)
-
-

@@ -68,7 +68,11 @@ class _Renaming(ast.NodeTransformer):
         self.old, self.new = old, new
 
     def visit(self, node: ast.AST) -> ast.AST:
-        if isinstance(node, ast.Name | ast.Subscript) and isinstance(node.ctx, ast.Load) and ast.unparse(node) == self.old:
+        if (
+            isinstance(node, ast.Name | ast.Subscript)
+            and isinstance(node.ctx, ast.Load)
+            and ast.unparse(node) == self.old
+        ):
             return ast.copy_location(copy.deepcopy(self.new), node)
         return super().visit(node)
 

@@ -68,7 +68,9 @@ def _cause(site: Site, term: Term, op: str) -> str:
 def _value(site: Site) -> bool:
     if not site.in_arithmetic or isinstance(site.place.parent, ast.Attribute):
         return False
-    if isinstance(site.node, ast.Dict | ast.Tuple | ast.List | ast.Constant | ast.GeneratorExp | ast.Lambda | ast.JoinedStr):
+    if isinstance(
+        site.node, ast.Dict | ast.Tuple | ast.List | ast.Constant | ast.GeneratorExp | ast.Lambda | ast.JoinedStr
+    ):
         return constant(site.node) is not None and not site.inside(ast.Subscript)
     if isinstance(site.node, ast.Compare) or not isinstance(site.node, ast.expr):
         return False
@@ -133,11 +135,16 @@ def term(site: Site) -> Iterator[Proposal]:
         axis = -1
         keep = "keepdims" if not hasattr(site.value, "new_zeros") else "keepdim"
         text = ast.unparse(node)
-        for inner, cost in ((text, 0.6), *((f"{t.text} * ({text})", 0.9) for t in reach.plain if _broadcasts(t.value, site))):
+        for inner, cost in (
+            (text, 0.6),
+            *((f"{t.text} * ({text})", 0.9) for t in reach.plain if _broadcasts(t.value, site)),
+        ):
             for where in (axis, 0):
                 for name in ("mean", "sum"):
                     t = parsed(f"({inner}).{name}({where}, {keep}=True)")
-                    yield Proposal(binary(node, ast.Sub(), t), "missing_path", here * 0.3 + cost, f"- {name} {where} {inner}")
+                    yield Proposal(
+                        binary(node, ast.Sub(), t), "missing_path", here * 0.3 + cost, f"- {name} {where} {inner}"
+                    )
 
 
 def replaced(site: Site) -> Iterator[Proposal]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from compare.check.backward import Backward
@@ -17,7 +16,8 @@ from compare.check.conditions import Condition, Inputs, conditions
 from compare.check.hooks import Forward
 from compare.check.report import Report, Row
 from compare.check.scale import Convention
-from compare.explain.observe import Observation, observe
+from compare.explain.identify import identify
+from compare.explain.observe import Observation, alike, observe
 from compare.explain.program import NotReadable, Program, read
 from compare.isolate import Child, Failure, Limits
 from compare.wire import WireError
@@ -25,7 +25,6 @@ from compare.wire import WireError
 log = logging.getLogger(__name__)
 SECONDS = 10.0
 CONDITIONS = 7  # under which a repair has to hold
-CLOSE = 1e-7  # relative to the RMS of a gradient: nearer than any other formula that is tried, further than rounding
 WRONG = ("wrong", "invalid", "cancels", "imprecise")
 
 
@@ -111,7 +110,9 @@ class _Searcher:
             return None
         try:
             if self.child is None:
-                self.child = Child("compare.explain.bench:Bench", Limits(seconds=self.seconds + 5, memory=2 * 2**30), threads=1)
+                self.child = Child(
+                    "compare.explain.bench:Bench", Limits(seconds=self.seconds + 5, memory=2 * 2**30), threads=1
+                )
                 p = self.program
                 pieces = tuple((q.source, q.file, q.line) for q in (p.main, *p.helpers))
                 data, tensors = pack({"pieces": pieces, "modules": p.modules, "constants": p.constants})
@@ -165,16 +166,6 @@ class _Searcher:
         return all(alike(new[n], expected[n]) for n in right if n != target and n in expected)
 
 
-def alike(a: Tensor, b: Tensor) -> bool:
-    """Whether two gradients are the same formula's."""
-    if a.shape != b.shape:
-        return False
-    if not a.numel() or not bool(torch.isfinite(b).all()):
-        return True
-    size = float(b.double().square().mean().sqrt())
-    return bool(((a.double() - b.double()).abs() <= CLOSE * size).all())
-
-
 def _explained(row: Row, evidence: Evidence, searcher: _Searcher, like: list[str], seconds: float) -> Row:
     condition = evidence.by_name.get(row.condition)
     seen = evidence.at(condition) if condition is not None else None
@@ -188,7 +179,10 @@ def _explained(row: Row, evidence: Evidence, searcher: _Searcher, like: list[str
         if all(searcher.holds(which, row.name, other) for other in evidence.others(seen.condition)):
             like.append(repair["key"])
             return _mended(row, repair)
-    return row
+    told = identify([seen, *evidence.others(seen.condition)], row.name)
+    if told is not None:
+        return replace(row, cause=told.cause, explanation=f"dJ/d{row.name}: {told.says}")
+    return replace(row, cause="unknown")
 
 
 def _mended(row: Row, repair: dict[str, Any]) -> Row:
@@ -197,5 +191,3 @@ def _mended(row: Row, repair: dict[str, Any]) -> Row:
     return replace(
         row, cause=repair["cause"], explanation=repair["says"], repair="\n".join(lines), line=f"{first[0]}:{first[1]}"
     )
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare.check.backward import Backward, call
+from compare.check.backward import Backward, Remote, call
 from compare.check.conditions import Condition, Inputs, realise
 from compare.check.derivation import default_dtype
 from compare.check.evaluate import not_differentiable
 from compare.check.hooks import Forward, Graph, trace
 from compare.check.scale import Convention
+from compare.explain.reach import tensor
 
 
 @dataclass
@@ -31,6 +33,9 @@ class Observation:
     quantities: frozenset[str]
     graph: Graph = field(repr=False)
     scale: Mapping[str, float] = field(default_factory=dict)
+    raw: dict[str, Tensor] = field(
+        default_factory=dict
+    )  # gradients of another shape than their quantity's, as returned
 
     def expect(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What each gradient should be, given these upstream of it."""
@@ -52,7 +57,8 @@ def observe(
         try:
             drawn = realise(inputs, condition)
             graph = trace(forward, drawn, fixed=not_differentiable(forward, backward, drawn))
-            given = call(backward, graph.values(), graph.quantities)
+            returned: dict[str, Any] = {}
+            given = call(_noting(backward, returned), graph.values(), graph.quantities)
             chained = graph.gradients({})
             usable = {n: given.gradients[n] for n in chained if n in given.gradients}
             usable = {n: g for n, g in usable.items() if bool(torch.isfinite(g).all())}
@@ -73,4 +79,33 @@ def observe(
         frozenset(graph.quantities),
         graph,
         scale,
+        {n: t for n, g in returned.items() if n in given.invalid and (t := tensor(g)) is not None and t.numel()},
     )
+
+
+def _noting(backward: Backward, returned: dict[str, Any]) -> Backward:
+    """The same backward, which also leaves here what it returns."""
+    if isinstance(backward, Remote):
+        return backward
+
+    @functools.wraps(backward)
+    def noting(**arguments: Any) -> Any:
+        answer = backward(**arguments)
+        if isinstance(answer, Mapping):
+            returned.update(answer)
+        return answer
+
+    return noting
+
+
+CLOSE = 1e-7  # relative to the RMS of a gradient: nearer than any other formula that is tried, further than rounding
+
+
+def alike(a: Tensor, b: Tensor) -> bool:
+    """Whether two gradients are the same formula's."""
+    if a.shape != b.shape:
+        return False
+    if not a.numel() or not bool(torch.isfinite(b).all()):
+        return True
+    size = float(b.double().square().mean().sqrt())
+    return bool(((a.double() - b.double()).abs() <= CLOSE * size).all())

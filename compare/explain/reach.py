@@ -68,7 +68,9 @@ def tensor(value: Any) -> Tensor | None:
 class Reach:
     """The values that have a name at one point of a program."""
 
-    def __init__(self, values: Mapping[str, Any], inputs: frozenset[str], target: str, quantities: frozenset[str]) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], inputs: frozenset[str], target: str, quantities: frozenset[str]
+    ) -> None:
         self.target = target
         self.inputs = inputs
         self.quantities = quantities
@@ -115,11 +117,11 @@ class Reach:
     def sizes(self) -> list[Term]:
         """Sizes of what is in reach, as numbers that have a name or as expressions."""
         found: dict[str, float] = {n: v for n, v in self.scalars.items() if v.is_integer() and v > 1}
-        seen = {v: 1 for v in found.values()}
+        seen = dict.fromkeys(found.values(), 1)
         for name in (*self.tensors, *self.whole):
             value = self.tensors.get(name, self.whole.get(name))
             assert value is not None
-            if "[" in name and value.ndim > 2 or plain(name) not in self.quantities:
+            if ("[" in name and value.ndim > 2) or plain(name) not in self.quantities:
                 continue
             for axis, size in enumerate(value.shape):
                 if size > 1 and seen.get(size, 0) < 2:
@@ -227,4 +229,3 @@ def plain(name: str) -> str:
     """The quantity that a name or a subscript such as t['a3'] stands for."""
     found = re.fullmatch(r"\w+\[['\"](\w+)['\"]\]", name)
     return found[1] if found else name
-

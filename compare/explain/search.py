@@ -217,7 +217,10 @@ class Search:
         statement = self.trial.statements[k]
         if not isinstance(place.node, ast.expr) or not isinstance(statement, SIMPLE):
             return None, False
-        if any(isinstance(a, ast.comprehension | ast.GeneratorExp | ast.ListComp | ast.DictComp | ast.Lambda) for a in place.above):
+        if any(
+            isinstance(a, ast.comprehension | ast.GeneratorExp | ast.ListComp | ast.DictComp | ast.Lambda)
+            for a in place.above
+        ):
             return None, False
         if isinstance(getattr(place.node, "ctx", None), ast.Store) or in_place(place.node):
             return None, False
@@ -238,7 +241,12 @@ class Search:
         allowed = []
         watched = [*self.upstream]
         for k, statement in enumerate(self.trial.statements):
-            if k < self.trial.helpers or not isinstance(statement, SIMPLE) or self.trial.mutates and _in_place(statement):
+            if (
+                k < self.trial.helpers
+                or not isinstance(statement, SIMPLE)
+                or (self.trial.mutates
+                and _in_place(statement))
+            ):
                 allowed.append(k)
                 continue
             changed = self._influenced(k)

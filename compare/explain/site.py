@@ -60,11 +60,15 @@ class Site:
     @property
     def in_arithmetic(self) -> bool:
         """Whether the expression is a value of its own: an operand, an argument, what is assigned or returned."""
-        if not self.is_load or self.known and self.value is None:
+        if not self.is_load or (self.known and self.value is None):
             return False
         above = self.place.parent
         indexing = isinstance(above, ast.Subscript) and self.place.field == "slice"
-        return not indexing and not isinstance(above, ast.keyword | ast.Slice | ast.Dict | ast.For) or isinstance(above, ast.Dict)
+        return (
+            (not indexing
+            and not isinstance(above, ast.keyword | ast.Slice | ast.Dict | ast.For))
+            or isinstance(above, ast.Dict)
+        )
 
     @property
     def in_penalty(self) -> bool:
@@ -77,8 +81,14 @@ class Site:
                 term = above
             elif not isinstance(above, ast.UnaryOp | ast.Call | ast.Attribute):
                 break
-        return self.reach.target in names(term)
+        return penalty(term, self.reach)
 
     def inside(self, *kinds: type[ast.AST]) -> bool:
         """Whether the place lies below such a node in its statement."""
         return any(isinstance(above, kinds) for above in self.place.above)
+
+
+def penalty(term: ast.AST, reach: Reach) -> bool:
+    """Whether a term is a constant of the derivation times the quantity whose gradient is computed."""
+    found = names(term)
+    return reach.target in found and any(t.text in found for t in reach.numbers if t.role == "constant")

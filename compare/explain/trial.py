@@ -20,7 +20,10 @@ from compare.explain.pure import BUILTINS, in_place
 from compare.explain.syntax import names
 
 RESULT = "__result__"
-SAFE = {name: getattr(builtins, name) for name in BUILTINS} | {"print": lambda *args, **kwargs: None, "__import__": __import__}
+SAFE = {name: getattr(builtins, name) for name in BUILTINS} | {
+    "print": lambda *args, **kwargs: None,
+    "__import__": __import__,
+}
 PER_CANDIDATE = 0.25  # seconds that one run of an edited backward may take
 
 
@@ -68,7 +71,9 @@ class Trial:
                 inside[argument.arg] = eval(compile(ast.Expression(default), "<default>", "eval"), dict(inside))
         return inside
 
-    def run(self, start: int = 0, namespace: dict[str, Any] | None = None, codes: list[CodeType | None] | None = None) -> Any:
+    def run(
+        self, start: int = 0, namespace: dict[str, Any] | None = None, codes: list[CodeType | None] | None = None
+    ) -> Any:
         """What the statements from `start` on compute, in a namespace that holds what those before left."""
         inside = self.arguments() if namespace is None else namespace
         signal.setitimer(signal.ITIMER_REAL, PER_CANDIDATE)

@@ -10,7 +10,8 @@ from torch import Tensor
 from compare.lecture import formulas as f
 from compare.lecture.network import FIGURE_1, check, inputs, sampled, seeds, some_inputs
 from compare.lecture.network import forward as run_forward
-from compare.lecture.statement import Claim, Outcome, Runs, Statement, Table, Text, same
+from compare.lecture.runs import Runs
+from compare.lecture.statement import Claim, Outcome, Statement, Table, Text, same
 
 DEEP = (4, 3, 2, 5)  # widths of a network with two hidden layers
 FIGURE_1_NETWORK = Text("Figure 1's network", "rede da Figura 1")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from compare.lecture import formulas as f
-from compare.lecture.statement import Outcome, Runs, Statement, Table, Text, same
+from compare.lecture.runs import Runs
+from compare.lecture.statement import Outcome, Statement, Table, Text, same
 
 WIDE = (2, 2, 2)  # a network with more than one output: the sums of the chain rule have terms
 FIGURE_1 = (3, 3, 1)

@@ -1,4 +1,7 @@
-"""The figures of the lecture's page, drawn with matplotlib. Nothing is told by colour alone: lines differ in dashes too."""
+"""The figures of the lecture's page, drawn with matplotlib.
+
+Nothing is told by colour alone: lines differ in dashes too.
+"""
 
 from __future__ import annotations
 
@@ -34,3 +37,87 @@ def draw_network(figure: Any, language: Language) -> None:
         axes.text(x, -1.75, title, ha="center", fontsize=9)
     axes.set_xlim(-0.5, 2.5)
     axes.set_ylim(-2.0, 1.8)
+
+
+def _style(axes: Any, x: str, y: str = "") -> None:
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_updates(figure: Any, language: Language, curves: Any) -> None:
+    """Cost of the three updates against steps, epochs and seconds."""
+    english = language == "en"
+    panels = figure.subplots(1, 3, sharey=True)
+    titles = ("steps", "epochs", "seconds") if english else ("passos", "épocas", "segundos")
+    for k, curve in enumerate(curves):
+        cost = curve.result.history["manual"]["cost/train"]
+        epochs = curve.result.epochs
+        for axes, xs in zip(panels, ([n * curve.steps for n in epochs], epochs, curve.seconds), strict=True):
+            axes.plot(xs, cost, color=INK[k], linestyle=DASHES[k], label=curve.update, marker=".", markersize=4)
+    for axes, title in zip(panels, titles, strict=True):
+        _style(axes, title)
+    panels[0].set_xscale("symlog", linthresh=1)
+    panels[0].set_ylabel("training cost J" if english else "custo de treino J", fontsize=9)
+    panels[1].legend(fontsize=8)
+    figure.tight_layout()
+
+
+def draw_noise(figure: Any, language: Language, points: Any) -> None:
+    """Variance of the gradient against the batch size."""
+    english = language == "en"
+    axes = figure.subplots()
+    sizes = [p.B for p in points]
+    axes.loglog(sizes, [p.expected for p in points], color=INK[0], label="Var(1) / B")
+    axes.loglog(
+        sizes, [p.measured for p in points], "o", color=INK[1], markersize=5, label="measured" if english else "medida"
+    )
+    axes.loglog(
+        sizes,
+        [p.different for p in points],
+        "s",
+        color=INK[2],
+        markersize=5,
+        fillstyle="none",
+        label="measured, no repeats" if english else "medida, sem repetição",
+    )
+    _style(axes, "B", "variance of the gradient" if english else "variância do gradiente")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+
+
+def draw_overfitting(figure: Any, language: Language, result: Any) -> None:
+    """Training and validation loss, the best epoch and the one where overfitting begins."""
+    english = language == "en"
+    axes = figure.subplots()
+    curves = result.history["manual"]
+    labels = ("training", "validation") if english else ("treino", "validação")
+    for k, (tag, label) in enumerate(zip(("loss/train", "loss/val"), labels, strict=True)):
+        axes.plot(result.epochs, curves[tag], color=INK[k], linestyle=DASHES[k], marker=".", label=label)
+    best, since = result.best_epoch, result.overfitting_epoch
+    axes.axvline(best, color=INK[4], linewidth=0.9)
+    axes.text(best - 0.1, max(curves["loss/val"]), "best" if english else "melhor", fontsize=8, ha="right", va="top")
+    axes.axvspan(since, result.epochs[-1], color="#b03a12", alpha=0.08, linewidth=0)
+    axes.text(since + 0.1, max(curves["loss/val"]), "overfitting", fontsize=8, va="top")
+    _style(axes, "epoch" if english else "época", "mean log-loss" if english else "log-loss média")
+    axes.legend(fontsize=8, loc="lower left")
+    figure.tight_layout()
+
+
+def draw_sweep(figure: Any, language: Language, sweep: Any, norms: list[float]) -> None:
+    """Both losses for each lambda, and the weights' norm."""
+    english = language == "en"
+    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
+    for k, (lam, result) in enumerate(sweep):
+        curves = result.history["manual"]
+        left.plot(result.epochs, curves["loss/val"], color=INK[k], linestyle=DASHES[k], label=f"$\\lambda$ = {lam:g}")
+        left.plot(result.epochs, curves["loss/train"], color=INK[k], linestyle=DASHES[k], linewidth=0.8, alpha=0.7)
+    left.set_ylim(top=0.72)
+    left.legend(fontsize=8)
+    both = "thick: validation, thin: training" if english else "grosso: validação, fino: treino"
+    _style(left, f"{'epoch' if english else 'época'} ({both})", "mean log-loss" if english else "log-loss média")
+    right.bar([f"{lam:g}" for lam, _ in sweep], norms, color=INK[0])
+    _style(right, "$\\lambda$", "||W||")
+    figure.tight_layout()

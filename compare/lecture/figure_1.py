@@ -12,7 +12,8 @@ from compare.lecture import formulas as f
 from compare.lecture.backpropagation import exact
 from compare.lecture.drawings import draw_network
 from compare.lecture.network import FIGURE_1, apply, check, sampled, seeds
-from compare.lecture.statement import Claim, Figure, Outcome, Runs, Statement, Text, same
+from compare.lecture.runs import Runs
+from compare.lecture.statement import Claim, Figure, Outcome, Statement, Text, same
 
 DECLARED = {"W2": (3, 3), "b2": (1, 3), "W3": (1, 3), "b3": (1, 1)}
 AS_PRINTED = Text("as printed", "como impressa")
@@ -43,19 +44,21 @@ def judge_network(runs: Runs) -> Outcome:
         Claim(same(name), torch.equal(value, truth), tex=tex, evidence=to_the_bit)
         for name, (tex, value, truth) in zip(names, parts, strict=True)
     ]
-    for name, value in (("W2", W2), ("b2", b2), ("W3", W3), ("b3", b3)):
-        layer, declared = int(name[1]), DECLARED[name]
-        declared_tex = rf"{name[0]}^{{[{layer}]}} \in \mathbb{{R}}^{{{declared[0]} \times {declared[1]}}}"
+    zeros = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in DECLARED.items()}
+    made = {"W2": zeros["W2"] @ x, "b2": W2 @ x + zeros["b2"], "W3": zeros["W3"] @ half, "b3": W3 @ half + zeros["b3"]}
+    for name, z in made.items():
+        layer, (rows, columns) = int(name[1]), DECLARED[name]
+        z_shape = f"{z.shape[0]}x{z.shape[1]}"
         claims.append(
             Claim(
-                Text(f"shape of {name[0]}[{layer}]", f"forma de {name[0]}[{layer}]"),
-                tuple(value.shape) == declared,
+                Text(f"{name[0]}[{layer}] fits as declared", f"{name[0]}[{layer}] cabe como declarado"),
+                tuple(z.shape) == (layers[2 * layer - 4].out_features, 1),
                 name != "b2",
-                declared_tex,
-                same(f"{declared[0]}x{declared[1]} / {value.shape[0]}x{value.shape[1]}"),
+                rf"{name[0]}^{{[{layer}]}} \in \mathbb{{R}}^{{{rows} \times {columns}}}",
+                Text(f"z[{layer}] comes out {z_shape}", f"z[{layer}] sai {z_shape}"),
             )
         )
-    as_row = tuple((W2 @ x + b2.T).shape)
+    as_row = tuple(made["b2"].shape)
     note = Text(
         f"b[2] is declared a row, used as a column; as a row z[2] comes out {as_row[0]}x{as_row[1]}",
         f"b[2] é declarado linha e usado como coluna; como linha, z[2] sai {as_row[0]}x{as_row[1]}",
@@ -259,9 +262,9 @@ STATEMENTS = (
         Text("the dimensions", "as dimensões"),
         (
             (
-                r"\underbrace{\frac{\partial J}{\partial W^{[2]}}}_{3 \times 2} = \underbrace{(a^{[3]} - y)}_{1 \times 1} "
-                r"\underbrace{W^{[3]T}}_{3 \times 1} \circ \underbrace{\sigma'(z^{[2]})}_{3 \times 1} "
-                r"\underbrace{x^T}_{1 \times 3}"
+                r"\underbrace{\frac{\partial J}{\partial W^{[2]}}}_{3 \times 2} "
+                r"= \underbrace{(a^{[3]} - y)}_{1 \times 1} \underbrace{W^{[3]T}}_{3 \times 1} \circ "
+                r"\underbrace{\sigma'(z^{[2]})}_{3 \times 1} \underbrace{x^T}_{1 \times 3}"
             ),
         ),
         (

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from compare.lecture import formulas as f
 from compare.lecture.network import check, inputs, sampled, seeds
-from compare.lecture.statement import NONE, Claim, Outcome, Runs, Statement, Table, Text, same
+from compare.lecture.runs import Runs
+from compare.lecture.statement import NONE, Claim, Outcome, Statement, Table, Text, same
 
 
 def _true_delta(W: Tensor, delta_next: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from compare.lecture import formulas as f
 from compare.lecture.network import FIGURE_1, check, sampled, seeds
-from compare.lecture.statement import Outcome, Runs, Statement, Table, Text, same
+from compare.lecture.runs import Runs
+from compare.lecture.statement import Outcome, Statement, Table, Text, same
 
 LINES = (
     r"\frac{\partial J}{\partial z^{[3]}}",
@@ -29,13 +30,16 @@ LINES = (
 
 def numbers(q: dict[str, Any], g: Callable[[Tensor], Tensor] = torch.sigmoid) -> list[Callable[[], Tensor]]:
     """The six lines at the tensors of `q`, `g` being the function that line 4 calls g."""
-    z, y, a3 = q["z3"], q["y"], q["a3"]
+    z: Tensor = q["z3"]
+    y: Tensor = q["y"]
+    a3: Tensor = q["a3"]
 
     def D(function: Callable[[Any], Any]) -> Tensor:
         """The derivative at z by a complex step: the imaginary part of f(z + ih) / h, exact to rounding."""
         h = 1e-30
-        moved: Tensor = function(torch.complex(z, torch.full_like(z, h)))
-        return moved.imag / h
+        moved = function(torch.complex(z, torch.full_like(z, h)))
+        imaginary: Tensor = moved.imag
+        return imaginary / h
 
     def sigma(t: Tensor) -> Tensor:
         return torch.reciprocal(1 + torch.exp(-t))
@@ -55,7 +59,7 @@ def numbers(q: dict[str, Any], g: Callable[[Tensor], Tensor] = torch.sigmoid) ->
 
 def _slope(g: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     h = 1e-30
-    return g(torch.complex(z, torch.full_like(z, h))).imag / h
+    return torch.div(g(torch.complex(z, torch.full_like(z, h))).imag, h)
 
 
 def symbols() -> tuple[list[Any], Any]:

@@ -12,7 +12,8 @@ from compare.check.derivation import check_derivation
 from compare.lecture import formulas as f
 from compare.lecture.backpropagation import exact
 from compare.lecture.network import FIGURE_1, forward, quantities, sampled, seeds
-from compare.lecture.statement import Claim, Outcome, Runs, Statement, Text
+from compare.lecture.runs import Runs
+from compare.lecture.statement import Claim, Outcome, Statement, Text
 
 LAMBDA = 0.25  # powers of two: no rounding in the updates
 LR = 0.5
@@ -24,10 +25,10 @@ def judge_cost(runs: Runs) -> Outcome:
     g = torch.Generator().manual_seed(5)
     J, W2, W3, b2 = (exact(g, *shape) for shape in ((), (3, 3), (1, 3), (3,)))
     net = mbp.Sequential([mbp.Linear(3, 3), mbp.Sigmoid(), mbp.Linear(3, 1)])
-    params = ({"W": W2, "b": b2}, {}, {"W": W3, "b": exact(g, 1)})
+    params: mbp.Params = ({"W": W2, "b": b2}, {}, {"W": W3, "b": exact(g, 1)})
     cost = f.l2_cost(J, LAMBDA, [W2, W3])
     penalty = mbp.l2.penalty(net, params, LAMBDA)
-    changed = ({"W": W2, "b": b2 + 1}, {}, params[2])
+    changed: mbp.Params = ({"W": W2, "b": b2 + 1}, {}, params[2])
     by_norm = J + LAMBDA / 2 * torch.cat([W2.flatten(), W3.flatten()]).norm().square()
     claims = (
         Claim(

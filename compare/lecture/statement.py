@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
+
+from compare.lecture.runs import Runs
 
 Language = Literal["en", "pt"]
 Verdict = Literal["right", "slip", "broken"]
@@ -114,21 +114,6 @@ class Statement:
             return Outcome((Claim(Text("can be evaluated", "pode ser avaliada"), holds=False, note=said),), said)
 
 
-@dataclass
-class Runs:
-    """Training runs that statements share, each done once; kept for TensorBoard in `folder` where there is one."""
-
-    folder: Path | None = None
-    overwrite: bool = False
-    done: dict[str, Any] = field(default_factory=dict)
-
-    def once(self, name: str, run: Callable[[Runs], Any]) -> Any:
-        """The result of `run`, computed at the first call."""
-        if name not in self.done:
-            self.done[name] = run(self)
-        return self.done[name]
-
-
 def failures(outcome: Outcome, language: Language) -> str:
     """What is not as expected, in one line."""
     bad = [c for c in outcome.claims if not c.as_expected]
@@ -137,8 +122,3 @@ def failures(outcome: Outcome, language: Language) -> str:
         f"{c.what[language]}: {verb[c.holds][language]}" + (f" ({c.note[language]})" if c.note[language] else "")
         for c in bad
     )
-
-
-def replaced(claim: Claim, **changes: Any) -> Claim:
-    """A copy of a claim with some fields changed."""
-    return dataclasses.replace(claim, **changes)

@@ -59,7 +59,12 @@ case("linear_tensors", Linear.apply, F.linear, {"x": torch.randn(4, 3), "W": tor
 case("exp_setup_context", Exp.apply, torch.exp, X)
 case("exp_scalar", Exp.apply, torch.exp, {"x": torch.tensor(0.7, dtype=torch.float64)})
 case("exp_empty", Exp.apply, torch.exp, {"x": torch.zeros(0, 3)})
-case("exp_from_seed", Exp.apply, torch.exp, lambda seed: {"x": torch.randn(3, 2, generator=torch.Generator().manual_seed(seed))})
+case(
+    "exp_from_seed",
+    Exp.apply,
+    torch.exp,
+    lambda seed: {"x": torch.randn(3, 2, generator=torch.Generator().manual_seed(seed))},
+)
 
 
 def relu(ctx, x):
@@ -240,7 +245,9 @@ case(
 )
 case(
     "constants",
-    function(saving(lambda x, a, flag: x**a), lambda ctx, dy: (dy * ctx.constants[0] * ctx.saved_tensors[0] ** 2, None, None)),
+    function(
+        saving(lambda x, a, flag: x**a), lambda ctx, dy: (dy * ctx.constants[0] * ctx.saved_tensors[0] ** 2, None, None)
+    ),
     lambda x, a, flag: x**a,
     {"x": real("m", "d"), "a": constant(3), "flag": True},
 )
@@ -307,7 +314,12 @@ def gelu_backward(ctx, dy):
 
 
 case("gelu", function(saving(F.gelu), gelu_backward), F.gelu, X)
-case("sigmoid_setup", function(saving(torch.sigmoid), lambda ctx, dy: dy * (s := ctx.saved_tensors[0].sigmoid()) * (1 - s)), torch.sigmoid, X)
+case(
+    "sigmoid_setup",
+    function(saving(torch.sigmoid), lambda ctx, dy: dy * (s := ctx.saved_tensors[0].sigmoid()) * (1 - s)),
+    torch.sigmoid,
+    X,
+)
 
 
 class Own(nn.Module):
@@ -344,7 +356,12 @@ def bmm_backward(ctx, dy):
     return dy @ b.mT, a.mT @ dy
 
 
-case("batched_product", function(saving(torch.matmul), bmm_backward), torch.matmul, {"a": real("m", "n", "k"), "b": real("m", "k", "p")})
+case(
+    "batched_product",
+    function(saving(torch.matmul), bmm_backward),
+    torch.matmul,
+    {"a": real("m", "n", "k"), "b": real("m", "k", "p")},
+)
 
 
 def add_bias_backward(ctx, dy):
@@ -355,7 +372,12 @@ def add_bias(x, b):
     return x + b[:, None, None]
 
 
-case("bias_of_images", function(saving(add_bias), add_bias_backward), add_bias, {"x": real("n", "c", "h", "w"), "b": real("c")})
+case(
+    "bias_of_images",
+    function(saving(add_bias), add_bias_backward),
+    add_bias,
+    {"x": real("n", "c", "h", "w"), "b": real("c")},
+)
 
 
 def attention(q, k, v):
@@ -379,9 +401,24 @@ def huber_backward(ctx, dy):
     return dy * x.clamp(-1, 1)
 
 
-case("huber", function(saving(lambda x: F.huber_loss(x, x * 0, reduction="none")), huber_backward), lambda x: torch.where(x.abs() < 1, x * x / 2, x.abs() - 0.5), X)
-case("cumulative_sum", function(lambda ctx, x: x.cumsum(1), lambda ctx, dy: dy.flip(1).cumsum(1).flip(1)), lambda x: x.cumsum(1), X)
-case("dropout_with_its_mask", function(saving(lambda x, mask: x * mask * 2), lambda ctx, dy: (dy * ctx.saved_tensors[1] * 2, None)), lambda x, mask: x * mask.detach() * 2, {"x": real("m", "d"), "mask": binary("m", "d")})
+case(
+    "huber",
+    function(saving(lambda x: F.huber_loss(x, x * 0, reduction="none")), huber_backward),
+    lambda x: torch.where(x.abs() < 1, x * x / 2, x.abs() - 0.5),
+    X,
+)
+case(
+    "cumulative_sum",
+    function(lambda ctx, x: x.cumsum(1), lambda ctx, dy: dy.flip(1).cumsum(1).flip(1)),
+    lambda x: x.cumsum(1),
+    X,
+)
+case(
+    "dropout_with_its_mask",
+    function(saving(lambda x, mask: x * mask * 2), lambda ctx, dy: (dy * ctx.saved_tensors[1] * 2, None)),
+    lambda x, mask: x * mask.detach() * 2,
+    {"x": real("m", "d"), "mask": binary("m", "d")},
+)
 
 
 def chunked(ctx, x, W):
@@ -398,8 +435,18 @@ def chunked_backward(ctx, dy):
 
 
 case("chunked", function(chunked, chunked_backward), lambda x, W: x @ W.t(), XW)
-case("kl_to_a_target", function(saving(lambda z, p: -(p * z.log_softmax(1)).sum()), lambda ctx, dy: (dy * (ctx.saved_tensors[0].softmax(1) - ctx.saved_tensors[1]), None)), lambda z, p: -(p.detach() * z.log_softmax(1)).sum(), {"z": real("m", "c"), "p": probability("m", "c")})
-case("log", function(saving(torch.log), lambda ctx, dy: dy / ctx.saved_tensors[0]), torch.log, {"x": positive("m", "d")})
+case(
+    "kl_to_a_target",
+    function(
+        saving(lambda z, p: -(p * z.log_softmax(1)).sum()),
+        lambda ctx, dy: (dy * (ctx.saved_tensors[0].softmax(1) - ctx.saved_tensors[1]), None),
+    ),
+    lambda z, p: -(p.detach() * z.log_softmax(1)).sum(),
+    {"z": real("m", "c"), "p": probability("m", "c")},
+)
+case(
+    "log", function(saving(torch.log), lambda ctx, dy: dy / ctx.saved_tensors[0]), torch.log, {"x": positive("m", "d")}
+)
 case("frozen_cuts", function(lambda ctx, x: x.round(), lambda ctx, dy: torch.zeros_like(dy)), lambda x: x.round(), X)
 
 
@@ -408,7 +455,12 @@ def conj_product_backward(ctx, dy):
     return dy * b.conj(), dy * a.conj()
 
 
-case("complex_product", function(saving(torch.mul), conj_product_backward), torch.mul, {"a": torch.randn(3, 2, dtype=torch.complex128), "b": torch.randn(3, 2, dtype=torch.complex128)})
+case(
+    "complex_product",
+    function(saving(torch.mul), conj_product_backward),
+    torch.mul,
+    {"a": torch.randn(3, 2, dtype=torch.complex128), "b": torch.randn(3, 2, dtype=torch.complex128)},
+)
 
 
 @torch.library.custom_op("manualbp_test::cube", mutates_args=())

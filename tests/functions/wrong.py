@@ -48,9 +48,19 @@ tanh_case("forgets_dy", lambda dy: torch.ones_like(dy), "g(-u) is not -g(u)")
 tanh_case("sign", lambda dy: -dy)
 
 # --- layouts of the cotangent
-tanh_case("reads_dy_as_if_contiguous", lambda dy: dy.as_strided(dy.shape, torch.empty(dy.shape).stride()), "non-contiguous cotangent", inputs={"x": torch.randn(3, 4)})
+tanh_case(
+    "reads_dy_as_if_contiguous",
+    lambda dy: dy.as_strided(dy.shape, torch.empty(dy.shape).stride()),
+    "non-contiguous cotangent",
+    inputs={"x": torch.randn(3, 4)},
+)
 tanh_case("views_dy", lambda dy: dy.view(-1).view(dy.shape), "cotangent", "invalid")
-tanh_case("first_number_of_an_expanded_dy", lambda dy: dy if 0 not in dy.stride() else dy / dy.numel(), "expanded cotangent", inputs={"x": torch.randn(3, 4)})
+tanh_case(
+    "first_number_of_an_expanded_dy",
+    lambda dy: dy if 0 not in dy.stride() else dy / dy.numel(),
+    "expanded cotangent",
+    inputs={"x": torch.randn(3, 4)},
+)
 tanh_case("changes_dy", lambda dy: dy.mul_(1.0), "clone", "invalid", row="cotangent unchanged")
 
 
@@ -88,8 +98,22 @@ def squeezed_backward(ctx, dy):
     return (dy.squeeze(0) @ W if dy.shape[0] > 1 else dy @ W * 0.5), dy.t() @ x
 
 
-case("wrong_at_batch_1_only", function(saving(lambda x, W: x @ W.t()), squeezed_backward), F.linear, XW, "x", says="m = 1")
-case("wrong_at_batch_1_only_tensors", function(saving(lambda x, W: x @ W.t()), squeezed_backward), F.linear, {"x": torch.randn(4, 3), "W": torch.randn(2, 3)}, "x", says="first row only")
+case(
+    "wrong_at_batch_1_only",
+    function(saving(lambda x, W: x @ W.t()), squeezed_backward),
+    F.linear,
+    XW,
+    "x",
+    says="m = 1",
+)
+case(
+    "wrong_at_batch_1_only_tensors",
+    function(saving(lambda x, W: x @ W.t()), squeezed_backward),
+    F.linear,
+    {"x": torch.randn(4, 3), "W": torch.randn(2, 3)},
+    "x",
+    says="first row only",
+)
 
 
 def saturated_backward(ctx, dy):
@@ -107,7 +131,13 @@ def half_backward(ctx, dy):
 
 
 case("only_float16", function(saving(torch.sin), half_backward), torch.sin, X, says="float16")
-case("only_float16_of_float32_inputs", function(saving(torch.sin), half_backward), torch.sin, {"x": torch.randn(3, 4)}, says="float16")
+case(
+    "only_float16_of_float32_inputs",
+    function(saving(torch.sin), half_backward),
+    torch.sin,
+    {"x": torch.randn(3, 4)},
+    says="float16",
+)
 
 
 def one_entry_backward(ctx, dy):
@@ -132,11 +162,39 @@ def max_with_x(ctx, x):
     return first_max(ctx, x)
 
 
-case("every_tie_gets_all", function(max_with_x, all_ties_backward), lambda x: x.amax(1), {"x": torch.tensor([[1.0, 1.0, 0.0], [2.0, 0.0, 2.0]]).double()})
-case("nan_at_zero", function(saving(lambda x: x.abs().sqrt() * x.abs().sqrt()), lambda ctx, dy: dy * ctx.saved_tensors[0] / ctx.saved_tensors[0].abs()), torch.abs, X, verdict="invalid", says="zeros and ties")
+case(
+    "every_tie_gets_all",
+    function(max_with_x, all_ties_backward),
+    lambda x: x.amax(1),
+    {"x": torch.tensor([[1.0, 1.0, 0.0], [2.0, 0.0, 2.0]]).double()},
+)
+case(
+    "nan_at_zero",
+    function(
+        saving(lambda x: x.abs().sqrt() * x.abs().sqrt()),
+        lambda ctx, dy: dy * ctx.saved_tensors[0] / ctx.saved_tensors[0].abs(),
+    ),
+    torch.abs,
+    X,
+    verdict="invalid",
+    says="zeros and ties",
+)
 
 # --- formulas
-case("layer_norm_without_its_projection", function(LayerNorm.forward, lambda ctx, dy: (ctx.saved_tensors[1] * dy * ctx.saved_tensors[2], (dy * ctx.saved_tensors[0]).sum(0), dy.sum(0)), once=True), layer_norm, {"x": real("m", 7), "w": real(7), "b": real(7)})
+case(
+    "layer_norm_without_its_projection",
+    function(
+        LayerNorm.forward,
+        lambda ctx, dy: (
+            ctx.saved_tensors[1] * dy * ctx.saved_tensors[2],
+            (dy * ctx.saved_tensors[0]).sum(0),
+            dy.sum(0),
+        ),
+        once=True,
+    ),
+    layer_norm,
+    {"x": real("m", 7), "w": real(7), "b": real(7)},
+)
 
 
 def no_projection_backward(ctx, dy):
@@ -166,7 +224,12 @@ def no_sum_softmax_backward(ctx, dy):
     return p * dy * (1 - p)
 
 
-case("softmax_as_if_diagonal", function(saving(lambda x: x.softmax(1)), no_sum_softmax_backward), lambda x: x.softmax(1), X)
+case(
+    "softmax_as_if_diagonal",
+    function(saving(lambda x: x.softmax(1)), no_sum_softmax_backward),
+    lambda x: x.softmax(1),
+    X,
+)
 
 
 def missing_scale_backward(ctx, dy):
@@ -174,7 +237,13 @@ def missing_scale_backward(ctx, dy):
     return dq, dk * 3**0.5, dv
 
 
-case("attention_forgets_the_scale_for_k", function(saving(attention), missing_scale_backward), attention, {n: torch.randn(2, 4, 3) for n in "qkv"}, "k")
+case(
+    "attention_forgets_the_scale_for_k",
+    function(saving(attention), missing_scale_backward),
+    attention,
+    {n: torch.randn(2, 4, 3) for n in "qkv"},
+    "k",
+)
 
 
 def assigned_backward(ctx, dy):
@@ -184,12 +253,46 @@ def assigned_backward(ctx, dy):
     return None, dW
 
 
-case("repeated_index_overwrites", function(saving(lambda i, W: W[i]), assigned_backward), lambda i, W: W[i], {"i": index("m", classes="v"), "W": real("v", "d")}, "W")
-case("output_is_off", function(saving(lambda x: torch.tanh(x) + 1e-9), tanh_backward(lambda dy: dy)), torch.tanh, X, "output")
-case("output_of_another_shape", function(saving(lambda x: torch.tanh(x)[None]), lambda ctx, dy: dy[0]), torch.tanh, X, "output", "invalid", "shape")
-case("nothing_for_w", function(saving(lambda x, W: x @ W.t()), lambda ctx, dy: (dy @ ctx.saved_tensors[1], None)), F.linear, XW, "W", says="zero or None")
+case(
+    "repeated_index_overwrites",
+    function(saving(lambda i, W: W[i]), assigned_backward),
+    lambda i, W: W[i],
+    {"i": index("m", classes="v"), "W": real("v", "d")},
+    "W",
+)
+case(
+    "output_is_off",
+    function(saving(lambda x: torch.tanh(x) + 1e-9), tanh_backward(lambda dy: dy)),
+    torch.tanh,
+    X,
+    "output",
+)
+case(
+    "output_of_another_shape",
+    function(saving(lambda x: torch.tanh(x)[None]), lambda ctx, dy: dy[0]),
+    torch.tanh,
+    X,
+    "output",
+    "invalid",
+    "shape",
+)
+case(
+    "nothing_for_w",
+    function(saving(lambda x, W: x @ W.t()), lambda ctx, dy: (dy @ ctx.saved_tensors[1], None)),
+    F.linear,
+    XW,
+    "W",
+    says="zero or None",
+)
 case("detached", lambda x: torch.tanh(x).detach(), torch.tanh, X, "output", "invalid", "no gradient")
-case("gradient_of_another_shape", function(saving(lambda x: x.sum(1)), lambda ctx, dy: dy), lambda x: x.sum(1), {"x": real(3, 4)}, verdict="invalid", says="raised RuntimeError")
+case(
+    "gradient_of_another_shape",
+    function(saving(lambda x: x.sum(1)), lambda ctx, dy: dy),
+    lambda x: x.sum(1),
+    {"x": real(3, 4)},
+    verdict="invalid",
+    says="raised RuntimeError",
+)
 
 # --- several inputs and outputs
 
@@ -201,7 +304,14 @@ def swapped_needs_backward(ctx, dy):
     return (dy @ W if ctx.needs_input_grad[0] else None), (dy.t() @ x * 0.5 if ctx.needs_input_grad[1] else None)
 
 
-case("wrong_if_only_w_needs_it", function(saving(lambda x, W: x @ W.t()), swapped_needs_backward), F.linear, XW, "W", says="only W needs a gradient")
+case(
+    "wrong_if_only_w_needs_it",
+    function(saving(lambda x, W: x @ W.t()), swapped_needs_backward),
+    F.linear,
+    XW,
+    "W",
+    says="only W needs a gradient",
+)
 
 
 def unmaterialised(ctx, x):
@@ -215,8 +325,20 @@ def expects_both_backward(ctx, ds, dc):
     return ds * x.cos() - dc * x.sin()
 
 
-case("undefined_gradient", function(unmaterialised, expects_both_backward), sin_cos, X, verdict="invalid", says="only output 0 used")
-case("forgets_the_second_output", function(saving(sin_cos), lambda ctx, ds, dc: ds * ctx.saved_tensors[0].cos()), sin_cos, X)
+case(
+    "undefined_gradient",
+    function(unmaterialised, expects_both_backward),
+    sin_cos,
+    X,
+    verdict="invalid",
+    says="only output 0 used",
+)
+case(
+    "forgets_the_second_output",
+    function(saving(sin_cos), lambda ctx, ds, dc: ds * ctx.saved_tensors[0].cos()),
+    sin_cos,
+    X,
+)
 
 
 def either_backward(ctx, ds, dc):
@@ -235,7 +357,13 @@ def keeping(ctx, x):
     return x * x
 
 
-case("state_in_the_module", function(keeping, lambda ctx, dy: 2 * CALLS[0] * dy, once=True), torch.square, X, says="two forwards")
+case(
+    "state_in_the_module",
+    function(keeping, lambda ctx, dy: 2 * CALLS[0] * dy, once=True),
+    torch.square,
+    X,
+    says="two forwards",
+)
 
 
 class Counter:
@@ -265,7 +393,14 @@ class Stale:
 
 case("every_second_call", function(saving(torch.tanh), Counter().backward), torch.tanh, X, says="later call")
 case("accumulates_over_calls", function(saving(torch.tanh), Stale().backward), torch.tanh, X)
-case("random", function(saving(torch.tanh), lambda ctx, dy: dy * (1 - ctx.saved_tensors[0].tanh() ** 2) * (1 + 0.01 * torch.randn(()))), torch.tanh, X)
+case(
+    "random",
+    function(
+        saving(torch.tanh), lambda ctx, dy: dy * (1 - ctx.saved_tensors[0].tanh() ** 2) * (1 + 0.01 * torch.randn(()))
+    ),
+    torch.tanh,
+    X,
+)
 
 
 def freeing(ctx, x):
@@ -273,7 +408,14 @@ def freeing(ctx, x):
     return x * x
 
 
-case("drops_what_it_saved", function(freeing, lambda ctx, dy: 2 * ctx.x.pop() * dy), torch.square, X, verdict="invalid", says="retain_graph")
+case(
+    "drops_what_it_saved",
+    function(freeing, lambda ctx, dy: 2 * ctx.x.pop() * dy),
+    torch.square,
+    X,
+    verdict="invalid",
+    says="retain_graph",
+)
 
 
 def spoiling_backward(ctx, dy):
@@ -297,7 +439,13 @@ class Leafy:
         return 2 * ctx.x.detach() * dy if ctx.x.is_leaf else None
 
 
-case("only_with_a_layer_before", function(Leafy.forward, Leafy.backward, once=True), torch.square, X, says="a layer before it")
+case(
+    "only_with_a_layer_before",
+    function(Leafy.forward, Leafy.backward, once=True),
+    torch.square,
+    X,
+    says="a layer before it",
+)
 
 
 def strided_gradient_backward(ctx, dy):
@@ -309,14 +457,28 @@ def strided_gradient_backward(ctx, dy):
     return dx
 
 
-case("overlapping_view", function(saving(torch.square), strided_gradient_backward, once=True), torch.square, {"x": torch.randn(3, 4)}, says="overlapping inputs")
+case(
+    "overlapping_view",
+    function(saving(torch.square), strided_gradient_backward, once=True),
+    torch.square,
+    {"x": torch.randn(3, 4)},
+    says="overlapping inputs",
+)
 
 
 def flat_forward(x):
     return x.as_strided(x.shape, torch.empty(x.shape).stride()) ** 2
 
 
-case("reads_x_as_if_contiguous", function(saving(flat_forward), lambda ctx, dy: 2 * ctx.saved_tensors[0] * dy), torch.square, {"x": torch.randn(3, 4)}, "output", "wrong", "not contiguous")
+case(
+    "reads_x_as_if_contiguous",
+    function(saving(flat_forward), lambda ctx, dy: 2 * ctx.saved_tensors[0] * dy),
+    torch.square,
+    {"x": torch.randn(3, 4)},
+    "output",
+    "wrong",
+    "not contiguous",
+)
 
 
 class Buffer:
@@ -331,8 +493,24 @@ class Buffer:
 
 
 GRADIENTS, OUTPUTS = Buffer(), Buffer()
-case("one_buffer_for_gradients", function(saving(torch.square), lambda ctx, dy: GRADIENTS(2 * ctx.saved_tensors[0] * dy), once=True), torch.square, X, "results kept", "invalid", "second backward overwrites")
-case("one_buffer_for_outputs", function(saving(lambda x: OUTPUTS(x * x).data), lambda ctx, dy: 2 * ctx.saved_tensors[0] * dy), torch.square, X, "results kept", "invalid", "overwrites the output")
+case(
+    "one_buffer_for_gradients",
+    function(saving(torch.square), lambda ctx, dy: GRADIENTS(2 * ctx.saved_tensors[0] * dy), once=True),
+    torch.square,
+    X,
+    "results kept",
+    "invalid",
+    "second backward overwrites",
+)
+case(
+    "one_buffer_for_outputs",
+    function(saving(lambda x: OUTPUTS(x * x).data), lambda ctx, dy: 2 * ctx.saved_tensors[0] * dy),
+    torch.square,
+    X,
+    "results kept",
+    "invalid",
+    "overwrites the output",
+)
 
 
 def halves_in_place(ctx, x):
@@ -340,7 +518,15 @@ def halves_in_place(ctx, x):
     return x.mul_(0.5) ** 2 * 4
 
 
-case("changes_its_input", function(halves_in_place, lambda ctx, dy: 2 * ctx.saved_tensors[0] * dy, once=True), torch.square, X, "inputs unchanged", "invalid", "mark_dirty")
+case(
+    "changes_its_input",
+    function(halves_in_place, lambda ctx, dy: 2 * ctx.saved_tensors[0] * dy, once=True),
+    torch.square,
+    X,
+    "inputs unchanged",
+    "invalid",
+    "mark_dirty",
+)
 
 
 def spoils_input_backward(ctx, dy):
@@ -354,8 +540,24 @@ def keeps_input(ctx, x):
     return x * x
 
 
-case("backward_changes_its_input", function(keeps_input, spoils_input_backward, once=True), torch.square, X, "inputs unchanged", "invalid", "in place")
-case("hidden_alias", function(lambda ctx, x: x.data, lambda ctx, dy: dy), lambda x: x * 1, X, "no hidden alias", "invalid", "shares its memory")
+case(
+    "backward_changes_its_input",
+    function(keeps_input, spoils_input_backward, once=True),
+    torch.square,
+    X,
+    "inputs unchanged",
+    "invalid",
+    "in place",
+)
+case(
+    "hidden_alias",
+    function(lambda ctx, x: x.data, lambda ctx, dy: dy),
+    lambda x: x * 1,
+    X,
+    "no hidden alias",
+    "invalid",
+    "shares its memory",
+)
 
 
 def saved_intermediate(ctx, x):
@@ -364,11 +566,33 @@ def saved_intermediate(ctx, x):
     return y * y
 
 
-case("double_backward", function(saved_intermediate, lambda ctx, dy: 2 * dy * ctx.saved_tensors[0] ** 2), lambda x: (2 * x).exp(), X, "double backward", "wrong", "once_differentiable")
-case("double_backward_of_a_kernel", function(saving(torch.square), lambda ctx, dy: (2 * ctx.saved_tensors[0] * dy).detach()), torch.square, X, "double backward", "wrong", "once_differentiable")
+case(
+    "double_backward",
+    function(saved_intermediate, lambda ctx, dy: 2 * dy * ctx.saved_tensors[0] ** 2),
+    lambda x: (2 * x).exp(),
+    X,
+    "double backward",
+    "wrong",
+    "once_differentiable",
+)
+case(
+    "double_backward_of_a_kernel",
+    function(saving(torch.square), lambda ctx, dy: (2 * ctx.saved_tensors[0] * dy).detach()),
+    torch.square,
+    X,
+    "double backward",
+    "wrong",
+    "once_differentiable",
+)
 
 # --- precision
-case("float32_inside", function(saving(torch.tanh), lambda ctx, dy: (dy.float() * (1 - ctx.saved_tensors[0].float().tanh() ** 2)).to(dy)), torch.tanh, X, verdict="imprecise")
+case(
+    "float32_inside",
+    function(saving(torch.tanh), lambda ctx, dy: (dy.float() * (1 - ctx.saved_tensors[0].float().tanh() ** 2)).to(dy)),
+    torch.tanh,
+    X,
+    verdict="imprecise",
+)
 
 
 def log_sigmoid_of_textbook(x):
@@ -380,7 +604,13 @@ def cancelling_backward(ctx, dy):
     return dy * ((1 + x).square() - 1 - x.square()) / x * 0.5
 
 
-case("cancellation", function(saving(lambda x: x * 1), cancelling_backward, once=True), lambda x: x * 1, {"x": positive("m", "d", low=1e-3, high=1e-2)}, verdict="imprecise")
+case(
+    "cancellation",
+    function(saving(lambda x: x * 1), cancelling_backward, once=True),
+    lambda x: x * 1,
+    {"x": positive("m", "d", low=1e-3, high=1e-2)},
+    verdict="imprecise",
+)
 
 
 def coarse_softmax_backward(ctx, dy):
@@ -392,9 +622,30 @@ def coarse_softmax_backward(ctx, dy):
     return softmax_backward(ctx, dy)
 
 
-case("bfloat16_accumulator_in_float32", function(saving(lambda x: x.softmax(1)), coarse_softmax_backward, once=True), lambda x: x.softmax(1), {"x": torch.randn(6, 50)}, verdict="imprecise", says="float32")
-case("overflows_in_float16", function(saving(lambda x: x * 1), lambda ctx, dy: dy * (ctx.saved_tensors[0].exp() / ctx.saved_tensors[0].exp())), lambda x: x * 1, {"x": real("m", "d", low=11.5, high=20.0)}, verdict="invalid", says="float16")
-case("raises_in_backward", function(saving(torch.tanh), lambda ctx, dy: dy @ dy), torch.tanh, {"x": torch.randn(3, 4)}, verdict="invalid", says="raised RuntimeError")
+case(
+    "bfloat16_accumulator_in_float32",
+    function(saving(lambda x: x.softmax(1)), coarse_softmax_backward, once=True),
+    lambda x: x.softmax(1),
+    {"x": torch.randn(6, 50)},
+    verdict="imprecise",
+    says="float32",
+)
+case(
+    "overflows_in_float16",
+    function(saving(lambda x: x * 1), lambda ctx, dy: dy * (ctx.saved_tensors[0].exp() / ctx.saved_tensors[0].exp())),
+    lambda x: x * 1,
+    {"x": real("m", "d", low=11.5, high=20.0)},
+    verdict="invalid",
+    says="float16",
+)
+case(
+    "raises_in_backward",
+    function(saving(torch.tanh), lambda ctx, dy: dy @ dy),
+    torch.tanh,
+    {"x": torch.randn(3, 4)},
+    verdict="invalid",
+    says="raised RuntimeError",
+)
 
 
 def wrong_if_needed(ctx, x, W):
@@ -402,4 +653,11 @@ def wrong_if_needed(ctx, x, W):
     return x @ W.t() if any(ctx.needs_input_grad) else x @ W.t() * 0.5
 
 
-case("forward_differs_under_no_grad", function(wrong_if_needed, matmul_backward), F.linear, XW, "output", says="no gradient")
+case(
+    "forward_differs_under_no_grad",
+    function(wrong_if_needed, matmul_backward),
+    F.linear,
+    XW,
+    "output",
+    says="no gradient",
+)

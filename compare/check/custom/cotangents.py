@@ -91,7 +91,13 @@ def overlapping(t: Tensor) -> Tensor | None:
     return t.reshape(-1)[:length].clone().as_strided(tuple(t.shape), (1,) * t.ndim)
 
 
+def contiguous(t: Tensor) -> Tensor | None:
+    """The same values in order, where they are not."""
+    return None if t.is_contiguous() else t.clone(memory_format=torch.contiguous_format)
+
+
 SAME_VALUES: dict[str, Callable[[Tensor], Tensor | None]] = {
+    "contiguous": contiguous,
     "transposed": transposed,
     "every other place": every_other,
     "padded rows": padded_rows,

@@ -1,0 +1,380 @@
+"""A mistake told from its numbers: what has to be done to the given gradient, or what it is, under every condition."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from compare.explain.observe import Observation, alike
+from compare.explain.paths import contributions
+from compare.explain.reach import ACTIVATIONS, Reach
+
+NUMBERS = (2.0, 0.5, 3.0, 4.0, 0.25, 1 / 3, 1.5, 2 / 3, 6.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A mistake, and the words that say what makes the step right."""
+
+    cause: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A repair told by a key, so that it can be looked for under other conditions too."""
+
+    key: str
+    cause: str
+    says: str
+
+
+class Numbers:
+    """One wrong step under one condition: the gradient given, the one expected, and what is in reach."""
+
+    def __init__(self, seen: Observation, target: str) -> None:
+        self.seen, self.target = seen, target
+        self.given = seen.raw.get(target, seen.given.get(target))
+        self.expected = seen.local[target].double()
+        deltas = {f"d{n}": g for n, g in (seen.local | seen.given).items() if n in seen.order and n != target}
+        named = {n: v for n, v in deltas.items() if n not in seen.values}
+        self.reach = Reach(seen.values, seen.inputs, target, seen.quantities)
+        self.handed = Reach(seen.values | named, seen.inputs, target, seen.quantities)
+        self.zero = float(self.expected.abs().max()) == 0 if self.expected.numel() else True
+
+    @property
+    def tells(self) -> bool:
+        """Whether anything can be told here: the step is wrong, and neither side is nothing but zeros."""
+        if self.given is None or not self.expected.numel():
+            return False
+        finite = bool(torch.isfinite(self.expected).all())
+        return finite and not alike(self.given, self.expected)
+
+    @cached_property
+    def error(self) -> Tensor:
+        """Expected minus given, where the shapes agree."""
+        assert self.given is not None
+        return self.expected - self.given.double()
+
+    def candidates(self) -> Iterator[Candidate]:
+        """Every repair that makes the step right here, likeliest first."""
+        assert self.given is not None
+        given = self.given.double()
+        if given.shape != self.expected.shape:
+            yield from self._reshaped(given)
+            return
+        yield from self._scaled(given)
+        yield from self._permuted(given)
+        yield from self._multiplied(given)
+        yield from self._added()
+        yield from self._rounded(given)
+        yield from self._recognised(given)
+
+    def _right(self, value: Tensor) -> bool:
+        return value.shape == self.expected.shape and alike(value, self.expected)
+
+    def _reshaped(self, given: Tensor) -> Iterator[Candidate]:
+        for axes in _subsets(given.ndim):
+            for keep in (False, True):
+                if self._right(given.sum(axes, keepdim=keep)):
+                    yield Candidate(f"sum {axes}", "bias_not_reduced", f"sum it over axis {_listed(axes)}")
+                if self._right(given.mean(axes, keepdim=keep)):
+                    yield Candidate(f"mean {axes}", "bias_not_reduced", f"average it over axis {_listed(axes)}")
+        for order in itertools.permutations(range(given.ndim)):
+            if given.ndim <= 4 and self._right(given.permute(order)):
+                yield Candidate(f"permute {order}", "missing_transpose", "transpose it")
+        if given.numel() == self.expected.numel() and self._right(given.reshape(self.expected.shape)):
+            yield Candidate("reshape", "wrong_axis", f"give it the shape {tuple(self.expected.shape)}")
+
+    def _scaled(self, given: Tensor) -> Iterator[Candidate]:
+        if self._right(-given):
+            yield Candidate("-", "sign", "turn its sign")
+            return
+        square = float((given * given).sum())
+        ratio = float((given * self.expected).sum()) / square if square > 0 else 0.0
+        if ratio == 0 or not self._right(given * ratio):
+            return
+        sizes = {t.text: t.value for t in self.reach.sizes}
+        penalised = {t.text: t.value for t in self.reach.numbers if t.role == "constant"}
+        for text, value in sizes.items():
+            if _same(ratio, 1 / value):
+                yield Candidate(f"/ {text}", "missing_mean", f"divide it by {text} = {value:g}")
+            if _same(ratio, value):
+                yield Candidate(f"* {text}", "mean_twice", f"multiply it by {text} = {value:g}")
+        for text, value in penalised.items():
+            if _same(ratio, value) or _same(ratio, 1 / value):
+                verb = "multiply" if _same(ratio, value) else "divide"
+                yield Candidate(f"{verb} {text}", "wrong_factor", f"{verb} it by {text}")
+        for number in (*NUMBERS, *(-n for n in NUMBERS)):
+            if _same(ratio, number):
+                yield Candidate(f"* {number:g}", "wrong_factor", f"multiply it by {number:g}")
+        for (n, a), (k, b) in itertools.permutations(sizes.items(), 2):
+            if _same(ratio, a / b):
+                yield Candidate(f"{n} / {k}", "wrong_count", f"divide it by {k} = {b:g}, not by {n} = {a:g}")
+        for text, value in sizes.items():
+            for shifted, words in ((value - 1, f"{text} - 1"), (value**0.5, f"the root of {text}")):
+                if shifted > 0 and (
+                    _same(ratio, shifted / value) or _same(ratio, shifted) or _same(ratio, 1 / shifted)
+                ):
+                    cause = "wrong_count" if "-" in words else "wrong_factor"
+                    yield Candidate(
+                        f"{words} {_same(ratio, 1 / shifted)}", cause, f"a factor {ratio:g} is off: {words}?"
+                    )
+        yield Candidate(f"times {ratio:.9g}", "wrong_factor", f"multiply it by {ratio:.6g}")
+
+    def _permuted(self, given: Tensor) -> Iterator[Candidate]:
+        if given.ndim > 4 or alike(given, given * 0):
+            return
+        for order in itertools.permutations(range(given.ndim)):
+            if order != tuple(range(given.ndim)) and self._right(given.permute(order)):
+                yield Candidate(f"permute {order}", "missing_transpose", "transpose it")
+        for axis in range(given.ndim):
+            if self._right(given.flip(axis)):
+                yield Candidate(f"flip {axis}", "wrong_index", f"reverse it along axis {axis}")
+            for shift in (1, -1):
+                if self._right(given.roll(shift, axis)):
+                    yield Candidate(f"roll {axis} {shift}", "wrong_index", f"shift it by one along axis {axis}")
+        if given.ndim >= 2 and self._right(given.flip(tuple(range(given.ndim)[-2:]))):
+            yield Candidate("flip both", "wrong_index", "turn it by 180 degrees")
+
+    def _multiplied(self, given: Tensor) -> Iterator[Candidate]:
+        fits = []
+        for term in [*self.reach.factors, *self._slopes()]:
+            if term[1].ndim > given.ndim if isinstance(term, tuple) else term.value.ndim > given.ndim:
+                continue
+            text, value, role = term if isinstance(term, tuple) else (term.text, term.value, term.role)
+            if not _spreads(value, given) or not bool(torch.isfinite(value).all()):
+                continue
+            fits.append((text, value, role))
+            if self._right(given * value):
+                yield Candidate(f"* {text}", _left_out(role, text), f"multiply it by {text}")
+            elif alike(self.expected * value, given) and bool((value != 0).all()):
+                yield Candidate(f"/ {text}", "extra_derivative", f"leave out the factor {text}")
+        slopes = [f for f in fits if f[2] in ("derivative", "complement", "mask", "tensor")][:40]
+        for (n, a, _), (k, b, role) in itertools.permutations(slopes, 2):
+            if bool((a != 0).all()) and alike(self.expected * a, given * b) and not alike(given * 0, given):
+                yield Candidate(f"{n} -> {k}", self._exchanged(n, k, role), f"{k} belongs where {n} stands")
+
+    def _slopes(self) -> Iterator[tuple[str, Tensor, str]]:
+        """Derivatives of known functions at every quantity, whether the forward uses them or not."""
+        for name, value in self.reach.tensors.items():
+            if value.shape != self.expected.shape:
+                continue
+            for kind, activation in ACTIVATIONS.items():
+                if kind in ("sigmoid", "tanh", "softplus", "silu", "exp"):
+                    yield f"{kind}'({name})", activation.derivative(activation.function(value), value), "derivative"
+
+    def _exchanged(self, old: str, new: str, role: str) -> str:
+        first = {n for n in self.reach.tensors if n in old}
+        second = {n for n in self.reach.tensors if n in new}
+        if role == "mask":
+            return "wrong_mask"
+        shape_of = {text.replace(n, "_") for text in (old,) for n in first}
+        if role == "derivative" or self.target not in self.reach.inputs:
+            if shape_of & {new.replace(n, "_") for n in second} and first != second:
+                relation = {self.reach.relation(a, b) for a in first for b in second}
+                return (
+                    "derivative_at_wrong_place"
+                    if "activation" in relation
+                    else "wrong_layer"
+                    if "layer" in relation
+                    else "wrong_operand"
+                )
+            if role in ("derivative", "complement"):
+                return "wrong_activation_derivative"
+        return "wrong_operand"
+
+    def _added(self) -> Iterator[Candidate]:
+        error = self.error
+        inputs = self.target in self.seen.inputs
+        own = self.reach.tensors.get(self.target)
+        if inputs and own is not None and (coefficient := _multiple(error, own)) is not None:
+            constants = {t.text: t.value for t in self.reach.numbers if t.role == "constant"}
+            given_l2 = any(_same(coefficient, v) for v in constants.values())
+            name = next((n for n, v in constants.items() if _same(coefficient, v)), f"{coefficient:.6g}")
+            missing = given_l2 and coefficient > 0 and self._no_penalty(own)
+            yield Candidate(
+                "own " + (name if given_l2 else "other"),
+                "missing_l2" if missing else "wrong_l2",
+                f"add {name} * {self.target}",
+            )
+        parts = contributions(self.seen.graph, self.target, {n: g for n, g in self.seen.given.items()})
+        if len(parts) > 1:
+            for index, part in enumerate(parts):
+                part = part.double() * self.seen.scale.get(self.target, 1.0)
+                if alike(part, part * 0):
+                    continue
+                if alike(error, part):
+                    yield Candidate(
+                        f"path {index}",
+                        "missing_path",
+                        f"add the gradient of use {index + 1} of {len(parts)} of {self.target}",
+                    )
+                elif alike(-error, part):
+                    yield Candidate(
+                        f"twice {index}", "path_twice", f"take the gradient of use {index + 1} of {len(parts)} out once"
+                    )
+                elif self.given is not None and alike(self.given, part):
+                    yield Candidate(
+                        f"only {index}",
+                        "missing_path",
+                        f"only use {index + 1} of {len(parts)} of {self.target} counts; add the others",
+                    )
+        for term in [*self.handed.plain, *self.handed.products(tuple(error.shape))]:
+            if term.value.shape != error.shape or term.text == self.target:
+                continue
+            coefficient = _multiple(error, term.value.double())
+            if coefficient is None:
+                continue
+            if _same(abs(coefficient), 1.0):
+                yield Candidate(
+                    f"{coefficient:+.0f} {term.text}",
+                    "missing_path" if coefficient > 0 else "path_twice",
+                    f"{'add' if coefficient > 0 else 'take out'} {term.text}",
+                )
+            else:
+                name = next(
+                    (t.text for t in self.reach.numbers if t.role == "constant" and _same(abs(coefficient), t.value)),
+                    "",
+                )
+                if name and coefficient > 0 and " @ d" in term.text:
+                    yield Candidate(
+                        f"{name} {term.text}",
+                        "updated_weight",
+                        f"the weight has been updated already: add {name} * {term.text}",
+                    )
+
+    def _no_penalty(self, own: Tensor) -> bool:
+        """Whether the given gradient has no share of its own weight: what J's data part alone would give."""
+        parts = contributions(self.seen.graph, self.target, dict(self.seen.given))
+        return len(parts) < 2 or (self.given is not None and any(alike(self.given, p.double()) for p in parts))
+
+    def _rounded(self, given: Tensor) -> Iterator[Candidate]:
+        largest = float(given.abs().max())
+        if largest > 0 and int((given.abs() == largest).sum()) > 1 and self._right_where(given.abs() < largest):
+            beyond = self.expected[given.abs() == largest].abs() >= largest
+            if bool(beyond.all()):
+                yield Candidate("clip", "clipped", f"do not clip it at {largest:.6g}")
+        if bool((given == given.float().double()).all()) and float(self.error.norm()) < 1e-6 * float(
+            self.expected.norm()
+        ):
+            yield Candidate(
+                "float32", "low_precision", "compute it in the dtype of its inputs: it has been through float32"
+            )
+
+    def _right_where(self, chosen: Tensor) -> bool:
+        assert self.given is not None
+        size = float(self.expected.square().mean().sqrt())
+        return bool(((self.given - self.expected).abs()[chosen] <= 1e-9 * size).all())
+
+    def _recognised(self, given: Tensor) -> Iterator[Candidate]:
+        """What the given gradient is and what it should be, where both are products of what is in reach."""
+        products = list(self.handed.products(tuple(given.shape)))
+        wanted = [p for p in products if alike(p.value.double(), self.expected)]
+        for right in wanted[:2]:
+            for was in products:
+                if alike(was.value.double(), given):
+                    yield Candidate(
+                        f"{was.text} -> {right.text}",
+                        self._mixed(was.text, right.text),
+                        f"it is {was.text}; it should be {right.text}",
+                    )
+            yield from self._samples(given, right.text)
+        for p in self.reach.plain:
+            dp = self.handed.tensors.get(f"d{p.text}")
+            if p.value.shape == given.shape and dp is not None and p.value.ndim:
+                full = p.value * (dp - (p.value * dp).sum(-1, keepdim=True))
+                if self._right(full) and alike(given, dp * p.value * (1 - p.value)):
+                    yield Candidate(
+                        "softmax",
+                        "diagonal_jacobian",
+                        f"subtract {p.text} * ({p.text} * d{p.text}).sum(-1, keepdim=True), not its diagonal",
+                    )
+
+    def _mixed(self, was: str, right: str) -> str:
+        if was.replace(".T", "") == right.replace(".T", "") or sorted(was.replace(".T", "").split()) == sorted(
+            right.replace(".T", "").split()
+        ):
+            return "missing_transpose" if "@" in was and "@" in right else "elementwise_for_matmul"
+        if ("@" in was) != ("@" in right):
+            return "elementwise_for_matmul"
+        old, new = (set(t.replace(".T", "").replace("@", " ").replace("*", " ").split()) for t in (was, right))
+        relation = {self.handed.relation(a, b) for a in old - new for b in new - old}
+        return (
+            "derivative_at_wrong_place"
+            if "activation" in relation
+            else "wrong_layer"
+            if "layer" in relation
+            else "wrong_index"
+            if "step" in relation
+            else "wrong_operand"
+        )
+
+    def _samples(self, given: Tensor, product: str) -> Iterator[Candidate]:
+        left, _, right = product.partition(" @ ")
+        if not right or not left.endswith(".T") or right.endswith(".T"):
+            return
+        a, b = self.handed.tensors[left.removesuffix(".T")], self.handed.tensors[right]
+        terms = torch.stack([torch.outer(x, y).flatten() for x, y in zip(a, b, strict=True)], 1)
+        if terms.shape[0] < terms.shape[1] or len(a) < 2:
+            return
+        weights = torch.linalg.lstsq(terms, given.flatten()[:, None]).solution[:, 0]
+        if not alike(terms @ weights, given.flatten()) or not bool((((weights - weights.round()).abs()) < 1e-6).all()):
+            return
+        count = [round(w) for w in weights.tolist()]
+        if set(count) <= {0, 1} and 0 in count:
+            last = count == [0] * (len(count) - 1) + [1]
+            what = "only the last sample counts" if last else "not every sample counts"
+            yield Candidate(
+                "last" if last else "some", "overwritten" if last else "some_samples", f"{what}; sum over all"
+            )
+
+
+def identify(observations: Sequence[Observation], target: str) -> Finding | None:
+    """The mistake in a step, if one repair makes it right under every condition at which it is wrong."""
+    numbers = [Numbers(seen, target) for seen in observations if target in seen.local]
+    telling = [each for each in numbers if each.tells]
+    if not telling:
+        return None
+    first, others = telling[0], telling[1:]
+    others_keys: list[set[str]] = [{c.key for c in each.candidates()} for each in others]
+    for candidate in first.candidates():
+        if all(candidate.key in keys for keys in others_keys):
+            return Finding(candidate.cause, candidate.says)
+    return None
+
+
+def _left_out(role: str, text: str) -> str:
+    if role == "derivative" or (role == "mask" and ">" in text):
+        return "missing_activation_derivative"
+    return "wrong_mask" if role == "mask" else "missing_factor"
+
+
+def _multiple(error: Tensor, term: Tensor) -> float | None:
+    """c where error = c term."""
+    square = float((term * term).sum())
+    if square == 0 or not torch.isfinite(term).all():
+        return None
+    c = float((error * term).sum()) / square
+    return c if c != 0 and alike(error, c * term) else None
+
+
+def _spreads(value: Tensor, over: Tensor) -> bool:
+    return all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(over.shape), strict=False))
+
+
+def _same(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-7 * abs(b)
+
+
+def _subsets(n: int) -> list[tuple[int, ...]]:
+    return [c for r in range(1, min(n, 4) + 1) for c in itertools.combinations(range(n), r)]
+
+
+def _listed(axes: tuple[int, ...]) -> str:
+    return " and ".join(map(str, axes))

@@ -1,0 +1,48 @@
+"""The contributions that a gradient is the sum of: one for each use of a quantity in the forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compare.check.hooks import Graph
+
+NODES = 20_000  # of a graph that is walked
+
+
+def contributions(graph: Graph, target: str, deltas: Mapping[str, Tensor]) -> list[Tensor]:
+    """What each consumer of `target` sends back to it, given these deltas; their sum is its local gradient."""
+    tensor = graph.quantities[target]
+    if tensor.grad_fn is None:
+        own = torch.autograd.graph.get_gradient_edge(tensor)
+        place, number = own.node, own.output_nr
+    else:
+        place, number = tensor.grad_fn, tensor.output_nr
+    found: list[Tensor] = []
+    handles: list[Any] = []
+
+    def taker(indices: list[int]) -> Callable[[Any, Any], None]:
+        def take(inputs: Any, outputs: Any) -> None:
+            found.extend(inputs[i].detach().clone() for i in indices if inputs[i] is not None)
+
+        return take
+
+    waiting, seen = [graph.J.grad_fn], set()
+    while waiting and len(seen) < NODES:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        uses = [i for i, (after, nr) in enumerate(node.next_functions) if after is place and nr == number]
+        if uses:
+            handles.append(node.register_hook(taker(uses)))
+        waiting += [after for after, _ in node.next_functions]
+    try:
+        graph.gradients(deltas)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [each for each in found if each.shape == tensor.shape]
