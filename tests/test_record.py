@@ -160,7 +160,7 @@ def test_existing_name(tmp_path: Path) -> None:
     with create(tmp_path) as record:
         record.scalars(0, {"manual": {"loss/train": 1.0}})
     message = refused(tmp_path)
-    assert "manualbp resume a" in message
+    assert "--name" in message
     assert "--overwrite" in message
     assert len(read_metrics(record.path)) == 1, "untouched"
     with create(tmp_path, overwrite=True) as record:

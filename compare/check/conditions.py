@@ -80,10 +80,15 @@ def distinct_sizes(names: list[str], seed: int, least: int = 2) -> dict[str, int
 
 def realise(inputs: Inputs, condition: Condition) -> dict[str, Any]:
     """The tensors of a condition, floating ones in its dtype."""
-    if callable(inputs):
-        drawn = dict(inputs(condition.seed))
-    else:
-        drawn = draw(inputs, condition.sizes, condition.seed, condition.values, dtype=condition.dtype)
+    try:
+        if callable(inputs):
+            drawn = dict(inputs(condition.seed))
+        else:
+            drawn = draw(inputs, condition.sizes, condition.seed, condition.values, dtype=condition.dtype)
+    except ValueError:
+        raise
+    except Exception as error:  # a user's function or predicate
+        raise ValueError(f"inputs: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
     made = {name: _cast(value, condition.dtype) for name, value in drawn.items()}
     return {name: _strided(value) for name, value in made.items()} if condition.strided else made
 

@@ -16,6 +16,7 @@ from compare.check.conditions import Condition, Inputs, conditions, realise
 from compare.check.evaluate import Evaluation, evaluate
 from compare.check.hooks import Forward
 from compare.check.lines import source_lines
+from compare.check.noise import same_buffers, same_randomness
 from compare.check.precision import Loss, losses
 from compare.check.report import Report, Row, Tried
 from compare.check.scale import Convention
@@ -105,10 +106,13 @@ def checked(
     first = report.first_wrong
     if first is not None and first.verdict == "wrong":
         failing = next(condition for condition in everywhere if str(condition) == first.condition)
-        report = replace(report, example=runner.smallest(first.name, failing))
+        with same_randomness(), same_buffers():
+            report = replace(report, example=runner.smallest(first.name, failing))
     elif report.ok and dtype not in (None, torch.float64):
         assert dtype is not None
-        rows = _with_precision(rows, runner.losses(everywhere[0], dtype), everywhere[0], dtype)
+        with same_randomness(), same_buffers():
+            lost = runner.losses(everywhere[0], dtype)
+        rows = _with_precision(rows, lost, everywhere[0], dtype)
     return replace(report, rows=rows)
 
 
@@ -146,12 +150,15 @@ def collect(
     seconds: float = SECONDS,
     subject: str = "derivation",
 ) -> Report:
-    """Evaluate under every condition, and keep the worst verdict of each quantity."""
+    """Evaluate under every condition, and keep the worst verdict of each quantity.
+
+    The random state and the buffers of the caller's modules are left as they were found.
+    """
     started = time.monotonic()
     rows: dict[str, tuple[Judgement, str]] = {}
     tried: list[Tried] = []
     notes: dict[str, None] = {}
-    first_failure: Exception | None = None
+    first_failure: ValueError | None = None
     stopped = ""
     for position, condition in enumerate(tried_at):
         name = str(condition)
@@ -160,10 +167,11 @@ def collect(
             tried.append(Tried(name, "not tried: out of time"))
             continue
         try:
-            evaluation = evaluator(condition)
-        except Exception as error:
+            with same_randomness(), same_buffers():
+                evaluation = evaluator(condition)
+        except ValueError as error:  # of the user's forward or inputs; any other is a mistake of this program
             first_failure = first_failure or error
-            tried.append(Tried(name, f"forward does not run here: {_one_line(error)}"))
+            tried.append(Tried(name, f"forward does not run here: {error}"))
             continue
         judged = judge(evaluation)
         if condition.keeps_values and "backward" in evaluation.invalid and any(t.status == "ok" for t in tried):
@@ -180,7 +188,7 @@ def collect(
             Tried(name, "failed" if bad else (evaluation.failed and f"reference failed: {evaluation.failed}") or "ok")
         )
     if not rows and first_failure is not None:
-        raise ValueError(_one_line(first_failure)) from first_failure
+        raise first_failure
     return Report(
         tuple(_row(name, *found) for name, found in rows.items()),
         tuple(tried),
@@ -208,11 +216,6 @@ def _row(name: str, j: Judgement, condition: str) -> Row:
         condition,
         explanation=j.explanation,
     )
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:300]
-    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +13,14 @@ from torch import Tensor
 
 from compare.check.backward import Backward, Given, call
 from compare.check.constants import THRESHOLD
-from compare.check.hooks import Forward, trace
-from compare.check.noise import Jitter, deliberate_below, measure, same_randomness
+from compare.check.hooks import Forward, ForwardFailed, trace
+from compare.check.noise import Jitter, deliberate_below, measure, pooled, same_randomness
 from compare.check.oracle import witness
+from compare.check.precise import precise_gradient, precise_gradient_of
 from compare.check.scale import Convention
 from compare.check.suspicion import coherence, hull
 
+PRECISE_SECONDS = 3.0  # for all quantities at one set of inputs, where float64 fails
 CALLS = 2  # calls of the backward on the same values
 
 
@@ -110,6 +113,7 @@ def evaluate(
         raise ValueError("forward gives another J when it is called again with the same inputs; make it deterministic")
     for name in names:
         result.comparisons[name] = _compared(name, calls, measured.values, measured.floors, scale)
+    _ask_for_digits(result, forward, inputs, fixed)
     _look_closer(result, expected, seed)
     with same_randomness() as rewind:
         for name, suspect in _suspects(result).items():
@@ -118,11 +122,35 @@ def evaluate(
     return result
 
 
+def _ask_for_digits(result: Evaluation, forward: Forward, inputs: Mapping[str, Any], fixed: frozenset[str]) -> None:
+    """Where autograd's gradient is not finite, take that of arithmetic with more digits, if it can be had.
+
+    It is a gradient end to end, and the local one too as long as all deltas nearer to J are right; behind a wrong one
+    nothing can be told.
+    """
+    deadline = time.monotonic() + PRECISE_SECONDS
+    for name, c in result.comparisons.items():
+        if bool(torch.isfinite(c.chained).all()) and bool(torch.isfinite(c.local).all()):
+            continue
+        ask = precise_gradient if name in result.inputs else precise_gradient_of
+        exact = ask(forward, inputs, name, fixed=fixed, seconds=deadline - time.monotonic())
+        if exact is None:
+            continue
+        exact = exact.to(c.chained.dtype)
+        c.chained, c.local = exact, exact * c.scale
+        c.chained_floor = pooled(exact.abs() * torch.finfo(exact.dtype).eps, exact)
+        c.local_floor = c.chained_floor * abs(c.scale)
+        result.notes.append(f"autograd fails at {name!r}: judged by arithmetic with more digits instead")
+        result.failed = ""
+        if bool(((c.given[0] - c.local).abs() > THRESHOLD * c.local_floor).any()):
+            return
+
+
 def not_differentiable(forward: Forward, backward: Backward, inputs: Mapping[str, Any]) -> frozenset[str]:
     """Inputs without a gradient where the forward refuses one (a loss's class weights): all that backward omits."""
     try:
         trace(forward, inputs)
-    except RuntimeError as error:
+    except ForwardFailed as error:
         if "differentiable with respect to" not in str(error) and "derivative for" not in str(error):
             raise
     else:

@@ -15,7 +15,7 @@ from compare.check.custom.bounded import batch_size, first_rows, fitting
 from compare.check.custom.calls import Arranged, CallFailed, Side, cast, differentiable, gradients
 from compare.check.custom.cotangents import OTHER_VALUES, shared
 from compare.check.custom.findings import Findings
-from compare.check.custom.trial import Place, attempt
+from compare.check.custom.trial import LATE, Place, attempt
 from compare.check.custom.truth import Setting, numbers
 from compare.check.derivation import default_dtype
 from compare.check.report import Report, Tried
@@ -94,16 +94,16 @@ class _Check:
         places = [c for c in conditions(self.inputs, self.seed) if not c.strided]  # other layouts are usages here
         given = self._validated(places[0])
         runs = self._supported(places[0], given)
-        stopped = ""
         for position, (condition, run, variant) in enumerate(self._plan(places, runs)):
             name = f"{variant or condition}, {run.name}"
-            if position and time.monotonic() - started > self.seconds:
-                stopped = f"; stopped after {self.seconds:g} s, the others were not tried"
-                self.found.tried.append(Tried(name, "not tried: out of time"))
-                continue
             full = condition is places[0] and not variant
-            self._try(condition, run, variant, Place(name, run.name, run.asked, full, run is runs[0]))
+            at = Place(name, run.name, run.asked, full, run is runs[0], started + self.seconds)
+            if position and at.late:
+                self.found.tried.append(Tried(name, LATE))
+            else:
+                self._try(condition, run, variant, at)
         self.found.note("not tried: autocast, vmap, forward-mode derivatives, torch.compile")
+        stopped = any(tried.status == LATE for tried in self.found.tried)
         return Report(
             self.found.report_rows([name for name, _ in numbers(given)]),
             tuple(self.found.tried),
@@ -111,7 +111,7 @@ class _Check:
             example=self.found.example,
             seconds=time.monotonic() - started,
             subject="function",
-            stopped=stopped,
+            stopped=f"; stopped after {self.seconds:g} s, the others were not tried" if stopped else "",
         )
 
     def _values(self, condition: Condition) -> dict[str, Any]:

@@ -16,6 +16,14 @@ from torch import Tensor
 Forward = Callable[..., Any]
 
 
+class ForwardFailed(ValueError):
+    """The user's forward raised, or autograd could not go back through it; in one line."""
+
+    def __init__(self, error: Exception) -> None:
+        text = " ".join(str(error).split())[:300]
+        super().__init__(text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}")
+
+
 @dataclass(frozen=True)
 class Graph:
     """J and the named quantities of one forward pass: its floating inputs and its intermediates."""
@@ -61,6 +69,8 @@ class Graph:
         handles: list[Any] = [tensor.register_hook(hook(names[key])) for key, tensor in tensors.items()]  # type: ignore[no-untyped-call]
         try:
             torch.autograd.grad(self.J, list(tensors.values()), retain_graph=True, allow_unused=True)
+        except RuntimeError as error:
+            raise ForwardFailed(error) from error
         finally:
             for handle in handles:
                 handle.remove()
@@ -79,8 +89,11 @@ def trace(
     no tensors, that are detached, or that hide an input of another value.
     """
     own = {name: _leaf(value, jitter, name not in fixed) for name, value in inputs.items()}
-    with torch.enable_grad():
-        returned = forward(**own)
+    try:
+        with torch.enable_grad():  # the caller may have switched it off
+            returned = forward(**own)
+    except Exception as error:  # whatever the user's code raises
+        raise ForwardFailed(error) from error
     if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], Mapping)):
         raise ValueError(
             f"forward must return (J, {{name: intermediate tensor}}), got {_described(returned)}; "
@@ -107,7 +120,8 @@ def trace(
         if name not in own:
             intermediates[name] = tensor
     changed = tuple(n for n, t in intermediates.items() if t._version > 0 and t.grad_fn is not None)
-    return Graph(J.reshape(()), own, intermediates, changed)
+    with torch.enable_grad():
+        return Graph(J.reshape(()), own, intermediates, changed)
 
 
 def _leaf(value: Any, jitter: Callable[[Any], Any], trained: bool) -> Any:

@@ -18,7 +18,7 @@ from compare.check.report import Report
 from compare.check.scale import Convention
 from compare.check.verdict import match
 from compare.names import leaves, names, tapped
-from compare.twin import Twin, adopt, build, loss_module, nested
+from compare.twin import LOSSES, Twin, adopt, build, loss_module, nested
 
 CONDITIONS = (
     Condition("as given"),
@@ -114,13 +114,15 @@ class Sides:
         self.layer, self.params, self.loss, self.l2 = layer, params, loss, l2
         self.names = names(layer, params)
         self.twin: Twin = build(layer, params) if twin is None else adopt(twin, layer, params)
-        self.loss_module = None if loss is None else loss_module(loss)
+        self.loss_module = loss_module(loss) if loss is not None and type(loss) in LOSSES else None
         self.modules = {id(p): name for name, p in self.twin.module.named_parameters()}
         self.notes = [
             f"{self.names.outputs.get(path, path or 'the layer')}: no twin is known for it; checked against autograd "
             "through its own forward"
             for path in self.twin.through_forward
         ]
+        if loss is not None and self.loss_module is None:
+            self.notes.append(f"{type(loss).__name__}: no twin is known for it; autograd goes through its own forward")
 
     def forward(self, x: Tensor, **values: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The twin's J, and the outputs of its modules."""
@@ -149,9 +151,12 @@ class Sides:
         return self._cost(z, values), seen
 
     def _cost(self, z: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        if self.loss_module is None:
+        if self.loss is None:
             return (z * values["cotangent"]).sum()
-        J: Tensor = self.loss_module(z, values["y"]) / z.shape[0]
+        if self.loss_module is None:
+            J: Tensor = self.loss.forward(z, values["y"])[0]
+        else:
+            J = self.loss_module(z, values["y"]) / z.shape[0]
         for path in self.layer.weights:
             W = values[self.names.parameters[path]]
             J = J + (self.l2 / 2) * (W * W).sum()
@@ -167,7 +172,7 @@ class Sides:
         z, cache = net.forward(params, values["x"])
         return net, params, z, cache, outputs, deltas
 
-    def backward(self, **values: Tensor) -> dict[str, Tensor]:
+    def backward(self, **values: Tensor) -> dict[str, Tensor | None]:
         """Run the hand-written side, and name its deltas and gradients."""
         net, params, z, cache, _, deltas = self._hand_forward(values)
         if self.loss is None:
@@ -177,8 +182,11 @@ class Sides:
         dx, grads = net.backward(params, cache, dz)
         if self.l2:
             mbp.l2.add_gradient_(self.layer, grads, params, self.l2)
+        named = {self.names.outputs[path] for path in self.twin.leaves} | {next(reversed(self.names.outputs.values()))}
         found = {self.names.outputs[path]: delta for path, delta in deltas.items()}
-        found |= {self.names.parameters[path]: gradient for path, gradient in mbp.named(grads)}
+        found = {name: delta for name, delta in found.items() if name in named}
+        gradients = dict(mbp.named(grads))
+        found |= {self.names.parameters[path]: gradients.get(path) for path in self.twin.parameters}
         return found | ({"x": dx} if values["x"].is_floating_point() else {})
 
     def values_off(self, inputs: Mapping[str, Any], seed: int) -> dict[str, str]:

@@ -250,6 +250,25 @@ def same_randomness() -> Iterator[Callable[[], None]]:
         rewind()
 
 
+@contextlib.contextmanager
+def same_buffers() -> Iterator[None]:
+    """Restore on leaving the buffers (running statistics) of every torch module that is called inside."""
+    kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def keep(module: torch.nn.Module, args: Any) -> None:
+        for buffer in module.buffers(recurse=False):
+            kept.setdefault(id(buffer), (buffer, buffer.detach().clone()))
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(keep)
+    try:
+        yield
+    finally:
+        handle.remove()
+        with torch.no_grad():
+            for buffer, value in kept.values():
+                buffer.copy_(value)
+
+
 @dataclass(frozen=True)
 class Measured:
     """Results of a computation, and for each entry how far rounding alone can move it."""
@@ -320,10 +339,14 @@ def _jitter(noise: torch.Generator) -> Jitter:
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
         with _disable_current_modes():  # moving an input is no part of the computation: no noise, no decisions
-            whole = value == value.round()  # zeros, ones, counts, masks: exact by meaning, not rounded numbers
-            return torch.where(whole, value, value * _factors(value, 1.0, noise))
+            return torch.where(exact_by_meaning(value), value, value * _factors(value, 1.0, noise))
 
     return move
+
+
+def exact_by_meaning(value: Tensor) -> Tensor:
+    """Zeros, ones, counts, masks: whole numbers, unless they are so large that every number is whole."""
+    return (value == value.round()) & (value.abs() * torch.finfo(value.dtype).eps < 1 / 8)
 
 
 def pooled(spread: Tensor, values: Tensor) -> Tensor:

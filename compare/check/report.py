@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from compare.check.verdict import OK, WORST_FIRST
+
+WIDTH = 80  # columns of a terminal
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def headline(report: Report) -> str:
         others = sum(row.verdict in ("wrong", "invalid") for row in report.rows) - 1
         more = f" ({others} more)" if others else ""
         what = "is invalid" if first.verdict == "invalid" else "is wrong"
-        return f"WRONG: the step that computes {first.name} {what}{more}"
+        step = "" if report.subject == "function" else "the step that computes "
+        return f"WRONG: {step}{first.name} {what}{more}"
     worst = min(report.rows, key=lambda row: WORST_FIRST.index(row.verdict), default=None)
     return "NOTHING WAS CHECKED" if worst is None else f"NOT RIGHT: {worst.name} is {worst.verdict}"
 
@@ -114,11 +118,10 @@ def _lines(report: Report) -> Iterable[str]:
             yield f"{'':<{width}}  {row.name}{at} is {row.got:.10g}, should be {row.expected:.10g}"
         if row.line and not row.ok and row.verdict != "inherited":
             yield f"{'':<{width}}  computed in {row.line}"
-        for text in (row.explanation, row.repair):
-            if text:
-                yield f"{'':<{width}}  {text}"
+        yield from _wrapped(row.explanation, " " * (width + 2))
+        yield from (f"{'':<{width}}  {line}" for line in row.repair.splitlines())
     for note in report.notes:
-        yield f"note: {note}"
+        yield from _wrapped(f"note: {note}", "")
     if report.example:
         yield ""
         yield report.example
@@ -128,4 +131,9 @@ def _lines(report: Report) -> Iterable[str]:
         yield f"{done} of {len(report.conditions)} conditions tried in {report.seconds:.1f} s{report.stopped}"
         for tried in report.conditions:
             if tried.status not in ("ok", "failed"):
-                yield f"  {tried.name}: {tried.status}"
+                yield from _wrapped(f"{tried.name}: {tried.status}", "  ")
+
+
+def _wrapped(text: str, indent: str) -> Iterable[str]:
+    """Lines of at most `WIDTH` columns."""
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from compare.check.noise import Jitter, Run
+from compare.check.noise import Jitter, Run, exact_by_meaning
 
 NUDGES = 8  # runs next to the inputs: enough to see that there is a kink
 TIES = 56  # further runs at a kink, so that each of several tied entries wins and loses
@@ -68,7 +68,7 @@ def _moved(step: float, seed: int) -> Jitter:
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
         unit = torch.rand(value.shape, generator=generator, dtype=torch.float64).to(value)
-        return torch.where(value == value.round(), value, value * (1 + step * (2 * unit - 1)))
+        return torch.where(exact_by_meaning(value), value, value * (1 + step * (2 * unit - 1)))
 
     return move
 

@@ -223,6 +223,16 @@ EDITS: tuple[Edit, ...] = (
         "outra quantidade vai no lugar desta expressão",
     ),
     Edit(
+        "the full Jacobian",
+        (ast.BinOp,),
+        edits_terms.full_jacobian,
+        "diagonal_jacobian",
+        "the diagonal alone",
+        1.0,
+        "softmax couples its outputs: the sum over the others is left out",
+        "softmax acopla as saídas: falta a soma sobre as outras",
+    ),
+    Edit(
         "assign or add",
         (ast.stmt,),
         edits_statements.accumulate,

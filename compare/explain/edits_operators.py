@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from compare.explain.site import Proposal, Site, penalty
-from compare.explain.syntax import attribute, binary, constant, negative
+from compare.explain.syntax import attribute, binary, constant, names, negative
 
 MATMUL = ("matmul", "mm", "dot", "bmm")
 PRODUCTS = (*MATMUL, "mul", "multiply", "outer")
@@ -25,6 +25,8 @@ def operator(site: Site) -> Iterator[Proposal]:
     }
     for op, cause in swaps.get(type(node.op), ()):
         cause = "wrong_l2" if site.in_penalty else cause
+        if any(_clips(a) for a in site.place.above):
+            cause = "clipped"
         key = f"{type(node.op).__name__} {type(op).__name__}"
         if isinstance(node, ast.AugAssign):
             yield Proposal(ast.copy_location(ast.AugAssign(node.target, op, node.value), node), cause, 0.0, key)
@@ -44,7 +46,17 @@ def _scalar(site: Site) -> str:
 def sign(site: Site) -> Iterator[Proposal]:
     """-x for x, x for -x, b - a for a - b."""
     node = site.node
+    if (
+        site.known
+        and site.shape is None
+        and not isinstance(site.value, float)
+        or site.inside(ast.Tuple, ast.For, ast.Compare)
+    ):
+        if not isinstance(node, ast.BinOp):
+            return  # a size, an index, a collection
     cause = "wrong_l2" if site.in_penalty else "sign"
+    if site.inside(ast.Call) and any(_clips(a) for a in site.place.above):
+        return
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield Proposal(node.operand, cause, 0.0, "-")
         return
@@ -56,6 +68,10 @@ def sign(site: Site) -> Iterator[Proposal]:
         yield Proposal(negative(node), cause, 0.4, "-")
 
 
+def _clips(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2].rstrip("_") in ("clamp", "clip")
+
+
 def transpose(site: Site) -> Iterator[Proposal]:
     """x.T for x and x for x.T; both operands of a matrix product; a product's result."""
     node = site.node
@@ -63,6 +79,8 @@ def transpose(site: Site) -> Iterator[Proposal]:
         yield Proposal(node.value, "", 0.0, "T")
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("t", "transpose"):
         yield Proposal(node.func.value, "", 0.0, "T")
+    elif any(isinstance(a, ast.Call) and ast.unparse(a.func) == "len" for a in site.place.above):
+        return
     elif site.in_arithmetic and (site.shape is None or len(site.shape) >= 2):
         if isinstance(site.place.parent, ast.Attribute) or constant(node) is not None:
             return
@@ -97,9 +115,12 @@ def drop(site: Site) -> Iterator[Proposal]:
         for kept, gone in ((node.left, node.right), (node.right, node.left)):
             kept = negative(kept) if kept is node.right and isinstance(node.op, ast.Sub) else kept
             if constant(gone) is not None and isinstance(site.place.parent, ast.Call | ast.Subscript | ast.Slice):
-                yield Proposal(kept, "wrong_index", 0.3, f"- {ast.unparse(gone)}")
+                looped = isinstance(site.place.parent, ast.Call) and ast.unparse(site.place.parent.func) == "range"
+                yield Proposal(kept, "some_samples" if looped else "wrong_index", 0.3, f"- {ast.unparse(gone)}")
                 continue
             cause = "wrong_l2" if penalty(gone, site.reach) else "path_twice"
+            if isinstance(node.op, ast.Sub) and isinstance(kept, ast.Name) and kept.id in site.reach.inputs:
+                cause = "updated_weight"
             if constant(gone) is not None:
                 cause = "wrong_epsilon" if 0 < abs(constant(gone) or 0) < 0.01 else "wrong_activation_derivative"
             yield Proposal(kept, cause, 0.2, f"- {ast.unparse(gone)}")
@@ -118,7 +139,8 @@ def drop(site: Site) -> Iterator[Proposal]:
 
 def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
     """The mistake that a factor too many is."""
-    if site.in_penalty:
+    own = {t.text for t in site.reach.numbers if t.role == "constant"}
+    if site.in_penalty or isinstance(gone, ast.BinOp) and names(gone) & own and site.reach.target in site.reach.inputs:
         return "wrong_l2"
     if constant(gone) is not None:
         return "wrong_factor"

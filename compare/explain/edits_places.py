@@ -36,8 +36,11 @@ def number_changed(site: Site) -> Iterator[Proposal]:
 
 def _cause_of_number(site: Site) -> str:
     above = site.place.parent
+    changed = next((a for a in site.place.above if isinstance(a, ast.AugAssign)), None)
+    if changed is not None and isinstance(changed.target, ast.Subscript):
+        return "special_case"
     if isinstance(above, ast.Compare) or site.inside(ast.Compare):
-        return "wrong_mask"
+        return "special_case" if site.inside(ast.If, ast.IfExp) else "wrong_mask"
     if isinstance(above, ast.keyword):
         return "wrong_axis" if above.arg in ("dim", "axis", "dims") else "wrong_factor"
     if site.inside(ast.Subscript, ast.Slice):
@@ -114,12 +117,25 @@ def cause_of_name(site: Site, old: str, new: str) -> str:
     if relation == "layer":
         return "wrong_layer"
     if relation == "step":
-        return "wrong_index"
+        return "derivative_at_wrong_place" if _in_slope(site) else "wrong_index"
     first, second = reach.tensors.get(old), reach.tensors.get(new)
     if first is not None and second is not None and plain(new) in reach.inputs and plain(old) not in reach.quantities:
         if first.shape == second.shape and _updated(site, old, new):
             return "updated_weight"
-    return "wrong_operand"
+    return "modified_in_place" if _copied(site, old, new) else "wrong_operand"
+
+
+def _in_slope(site: Site) -> bool:
+    """Whether a name stands in 1 - x ** 2 or x * (1 - x)."""
+    above = [a for a in site.place.above if isinstance(a, ast.BinOp)]
+    return any(isinstance(a.op, ast.Sub) and constant(a.left) == 1 for a in above)
+
+
+def _copied(site: Site, old: str, new: str) -> bool:
+    """Whether `new` was made as a copy of `old`."""
+    statements = getattr(site.place.above[0], "siblings", [])
+    copies = [s.value for s in statements if isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) == new]
+    return any(isinstance(v, ast.Call) and ast.unparse(v.func) == f"{old}.clone" for v in copies)
 
 
 def _updated(site: Site, old: str, new: str) -> bool:
@@ -146,7 +162,9 @@ def comparison(site: Site) -> Iterator[Proposal]:
     if isinstance(node.ops[0], ops):
         for op in ops:
             if not isinstance(node.ops[0], op):
-                yield Proposal(_compare(node, left, op(), right), "", 0.2, f"{op.__name__}")
+                apart = site.inside(ast.If, ast.IfExp) or op in (ast.Eq, ast.NotEq)
+                cause, cost = ("special_case", 0.8) if apart else ("", 0.2)
+                yield Proposal(_compare(node, left, op(), right), cause, cost, f"{op.__name__}")
     if constant(right) is not None:
         for term in (t for t in site.reach.masks if ">" in t.text):
             mask = parsed(term.text)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from compare.explain.edits_places import cause_of_name
 from compare.explain.reach import plain
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import base, method, names
+from compare.explain.syntax import base, method, names, parsed
 
 
 def accumulate(site: Site) -> Iterator[Proposal]:
@@ -19,6 +19,8 @@ def accumulate(site: Site) -> Iterator[Proposal]:
         target = node.targets[0]
         added = ast.copy_location(ast.AugAssign(target, ast.Add(), node.value), node)
         yield Proposal(added, "overwritten", 0.0 if site.inside(ast.For) else 0.6, "= +=")
+        if isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant | ast.Slice):
+            yield Proposal(_all_added(target, node.value), "overwritten", 0.8, "index_put_")
         if isinstance(target, ast.Name):
             total = ast.BinOp(ast.Name(target.id, ast.Load()), ast.Add(), node.value)
             again = ast.Assign([target], ast.copy_location(total, node.value))
@@ -26,18 +28,36 @@ def accumulate(site: Site) -> Iterator[Proposal]:
             yield Proposal(ast.copy_location(again, node), "overwritten", 0.7, "= x +")
     elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub):
         only = ast.copy_location(ast.Assign([node.target], node.value), node)
-        yield Proposal(only, "path_twice", 0.3, "+= =")
+        shared = isinstance(node.target, ast.Name) and _aliases(site, node.target.id)
+        yield Proposal(only, "modified_in_place" if shared else "path_twice", 0.3, "+= =")
+        if isinstance(node.target, ast.Subscript) and isinstance(node.target.slice, ast.Name | ast.Tuple):
+            yield Proposal(_all_added(node.target, node.value), "overwritten", 0.6, "index_put_")
+
+
+def _all_added(target: ast.Subscript, value: ast.expr) -> ast.stmt:
+    """`x.index_put_((i,), value, accumulate=True)`: every repeated index adds its share."""
+    inner = target.slice
+    places = inner if isinstance(inner, ast.Tuple) else ast.copy_location(ast.Tuple([inner], ast.Load()), inner)
+    put = method(target.value, "index_put_", places, value, accumulate=parsed("True"))
+    return ast.copy_location(ast.Expr(put), target)
+
+
+def _aliases(site: Site, name: str) -> bool:
+    """Whether `name` was made as another name of an array."""
+    statements = getattr(site.place.above[0], "siblings", [])
+    made = [s for s in statements if isinstance(s, ast.Assign) and name in {ast.unparse(t) for t in s.targets}]
+    return any(isinstance(s.value, ast.Name) or len(s.targets) > 1 for s in made)
 
 
 def leave_out(site: Site) -> Iterator[Proposal]:
     """Nothing in place of a statement that changes what another has made."""
     node = site.node
     if isinstance(node, ast.AugAssign):
-        yield Proposal(None, _left_out(site, base(node.target), node), 0.0, "out")
+        yield Proposal(None, _left_out(site, base(node.target), node), -0.4, "out")
     elif isinstance(node, ast.Assign) and base(node.targets[0]) in names(node.value) | site.reach.inputs:
         yield Proposal(None, _left_out(site, base(node.targets[0]), node), 0.0, "out")
     elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
-        yield Proposal(None, "special_case", 0.2, "out")
+        yield Proposal(None, "special_case", -0.4, "out")
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         name = ast.unparse(node.value.func).rpartition(".")[2]
         yield Proposal(None, "clipped" if name.startswith("cl") else "modified_in_place", 0.2, "out")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from compare.explain.reach import Term, plain
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import binary, constant, number, parsed
+from compare.explain.syntax import binary, constant, method, names, number, parsed
 
 SCALARS = ("size", "number", "constant")
 PARTIAL = 60  # proposals a site where the shapes are not known
@@ -31,6 +31,7 @@ def factor(site: Site) -> Iterator[Proposal]:
             yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost + 0.1, f"* {term.text}")
     if constant(node) is not None or (site.known and site.shape is None):
         return
+    at = f" @ {ast.unparse(node)}" if isinstance(node, ast.Name) else ""
     for count, term in enumerate(reach.factors):
         if site.shape is None and count > PARTIAL:
             return
@@ -38,7 +39,7 @@ def factor(site: Site) -> Iterator[Proposal]:
             continue
         cost = {"derivative": 0.0, "mask": 0.2, "tensor": 0.5, "complement": 0.8, "power": 1.4}[term.role]
         t = parsed(term.text)
-        yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost, f"* {term.text}")
+        yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost, f"* {term.text}{at}")
         if term.role == "tensor":
             yield Proposal(binary(node, ast.Div(), t), "missing_factor", here + cost + 0.4, f"/ {term.text}")
 
@@ -77,6 +78,20 @@ def _value(site: Site) -> bool:
     return not (isinstance(site.node, ast.Call) and isinstance(site.place.parent, ast.Expr | ast.For))
 
 
+def _complement(site: Site) -> str:
+    """The mistake of x for 1 - x: of a mask, of a derivative, or of a gate."""
+    text = ast.unparse(site.node).removeprefix("(1 - ").rstrip(")").removeprefix("1 - ")
+    if any(t.text == text for t in site.reach.masks if ">" not in t.text):
+        return "wrong_mask"
+    own = site.reach.activations.get(text, ("", ""))[1]
+    return "wrong_operand" if text in site.reach.tensors and own != site.reach.target else "wrong_activation_derivative"
+
+
+def _penalised(site: Site) -> bool:
+    """Whether a penalty's constant stands in the expression already."""
+    return any(t.text in names(site.node) for t in site.reach.numbers if t.role == "constant")
+
+
 def _whole(site: Site) -> bool:
     return isinstance(site.place.parent, ast.Assign | ast.AugAssign | ast.Dict | ast.Return)
 
@@ -105,7 +120,15 @@ def term(site: Site) -> Iterator[Proposal]:
         for scalar in reach.numbers:
             if scalar.role == "constant":
                 t = parsed(f"{scalar.text} * {reach.target}")
-                yield Proposal(binary(node, ast.Add(), t), "missing_l2", here - 0.8, f"+ {scalar.text} own")
+                cause = "wrong_l2" if _penalised(site) else "missing_l2"
+                yield Proposal(binary(node, ast.Add(), t), cause, here - 0.8, f"+ {scalar.text} own")
+                for times, cost in ((f"2 * {scalar.text}", 0.0), (f"-{scalar.text}", 0.4)):
+                    yield Proposal(
+                        binary(node, ast.Add(), parsed(f"{times} * {reach.target}")),
+                        "wrong_l2",
+                        here + cost,
+                        f"+ {times}",
+                    )
         for size in reach.sizes[:6]:
             for scalar in reach.numbers:
                 if scalar.role == "constant":
@@ -119,7 +142,9 @@ def term(site: Site) -> Iterator[Proposal]:
         if shape is None and count > PARTIAL // 2:
             break
         t = parsed(candidate.text)
-        cause = "missing_l2" if candidate.text == reach.target and own else "missing_path"
+        cause = "missing_path"
+        if candidate.text == reach.target and own:
+            cause = "wrong_l2" if _penalised(site) else "missing_l2"
         yield Proposal(binary(node, ast.Add(), t), cause, here, f"+ {candidate.text}")
         yield Proposal(binary(node, ast.Sub(), t), cause, here + 0.2, f"- {candidate.text}")
     if shape is not None and _whole(site):
@@ -128,7 +153,7 @@ def term(site: Site) -> Iterator[Proposal]:
             yield Proposal(binary(node, ast.Add(), t), "missing_path", here + 0.6, f"+ {product.text}")
             yield Proposal(binary(node, ast.Sub(), t), "missing_path", here + 1.2, f"- {product.text}")
     if not _whole(site) and len(shape or ()) >= 1:
-        yield Proposal(binary(parsed("1"), ast.Sub(), node), "wrong_activation_derivative", 0.0, "1 - x")
+        yield Proposal(binary(parsed("1"), ast.Sub(), node), _complement(site), 0.0, "1 - x")
         yield Proposal(binary(parsed("1"), ast.Add(), node), "wrong_activation_derivative", 0.4, "1 + x")
         yield Proposal(binary(node, ast.Sub(), number(1, node)), "wrong_index", 0.4, "x - 1")
     if shape is not None and len(shape) >= 1:
@@ -154,6 +179,11 @@ def replaced(site: Site) -> Iterator[Proposal]:
         return
     if isinstance(node, ast.Call) and isinstance(site.place.parent, ast.Expr | ast.For):
         return
+    if site.known and isinstance(site.value, int | float) and isinstance(node, ast.Call | ast.Attribute):
+        for size in reach.sizes:
+            if size.text != ast.unparse(node):
+                yield Proposal(parsed(size.text), "wrong_count", -2.2, f"{ast.unparse(node)} {size.text}")
+        return
     array = site.array
     if array is None:
         return
@@ -163,7 +193,8 @@ def replaced(site: Site) -> Iterator[Proposal]:
             continue
         cause = "wrong_operand"
         if candidate.role == "derivative":
-            cause = "wrong_activation_derivative"
+            part = ast.unparse(node) in candidate.text
+            cause = "missing_activation_derivative" if part else "wrong_activation_derivative"
         elif candidate.role == "mask":
             cause = "wrong_mask"
         elif _almost(value, array):
@@ -178,3 +209,29 @@ def _complements(terms: list[Term]) -> Iterator[Term]:
 
 def _almost(value: Tensor, other: Tensor) -> bool:
     return bool((value - other).norm() < 1e-2 * value.norm())
+
+
+def full_jacobian(site: Site) -> Iterator[Proposal]:
+    """p * (g - (p * g).sum(-1)) for p * (1 - p) * g: a softmax's whole Jacobian for its diagonal."""
+    factors = _factors(site.node)
+    if isinstance(site.place.parent, ast.BinOp) and isinstance(site.place.parent.op, ast.Mult):
+        return
+    texts = [ast.unparse(f) for f in factors]
+    for i, one in enumerate(texts):
+        j = texts.index(f"1 - {one}") if f"1 - {one}" in texts else None
+        rest = [f for k, f in enumerate(factors) if k not in (i, j)]
+        if j is None or not rest:
+            continue
+        p, g = factors[i], rest[0]
+        for factor_left in rest[1:]:
+            g = binary(g, ast.Mult(), factor_left)
+        for where in (-1, 1, 0):
+            keep = "keepdim" if hasattr(site.value, "new_zeros") or not site.known else "keepdims"
+            total = method(binary(p, ast.Mult(), g), "sum", number(where, p), **{keep: parsed("True")})
+            yield Proposal(binary(p, ast.Mult(), binary(g, ast.Sub(), total)), "", 0.2 * (where != -1), f"full {where}")
+
+
+def _factors(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return [*_factors(node.left), *_factors(node.right)]
+    return [node]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from compare.check.backward import Backward
@@ -169,8 +170,12 @@ class _Searcher:
 def _explained(row: Row, evidence: Evidence, searcher: _Searcher, like: list[str], seconds: float) -> Row:
     condition = evidence.by_name.get(row.condition)
     seen = evidence.at(condition) if condition is not None else None
+    if row.explanation.startswith("only in a later call"):
+        return replace(row, cause="stale_state")
+    if seen is not None and not _tells(seen, row.name):
+        seen = next((other for other in evidence.others(seen.condition) if _tells(other, row.name)), seen)
     if seen is None or row.name not in seen.local:
-        return row
+        return replace(row, cause="unknown")
     found = searcher.repairs(seen, row.name, like, 0.8 * seconds)
     log.debug("%s: %d found, %d tried %s", row.name, len(found), searcher.tried, searcher.why)
     for which, repair in enumerate(found):
@@ -183,6 +188,14 @@ def _explained(row: Row, evidence: Evidence, searcher: _Searcher, like: list[str
     if told is not None:
         return replace(row, cause=told.cause, explanation=f"dJ/d{row.name}: {told.says}")
     return replace(row, cause="unknown")
+
+
+def _tells(seen: Observation, name: str) -> bool:
+    """Whether a step is wrong here in numbers that can be compared."""
+    if name not in seen.local:
+        return False
+    given = seen.given.get(name)
+    return given is None or bool(torch.isfinite(given).all()) and not alike(given, seen.local[name])
 
 
 def _mended(row: Row, repair: dict[str, Any]) -> Row:

@@ -166,7 +166,7 @@ class Numbers:
             if value.shape != self.expected.shape:
                 continue
             for kind, activation in ACTIVATIONS.items():
-                if kind in ("sigmoid", "tanh", "softplus", "silu", "exp"):
+                if kind in ("sigmoid", "tanh", "softplus", "silu", "exp", "gelu"):
                     yield f"{kind}'({name})", activation.derivative(activation.function(value), value), "derivative"
 
     def _exchanged(self, old: str, new: str, role: str) -> str:
@@ -225,6 +225,7 @@ class Numbers:
                         "missing_path",
                         f"only use {index + 1} of {len(parts)} of {self.target} counts; add the others",
                     )
+        yield from self._cut()
         for term in [*self.handed.plain, *self.handed.products(tuple(error.shape))]:
             if term.value.shape != error.shape or term.text == self.target:
                 continue
@@ -248,6 +249,19 @@ class Numbers:
                         "updated_weight",
                         f"the weight has been updated already: add {name} * {term.text}",
                     )
+
+    def _cut(self) -> Iterator[Candidate]:
+        """A path through one or two named quantities left out, or counted twice."""
+        if self.target not in self.seen.order:
+            return
+        before = self.seen.order[: self.seen.order.index(self.target)]
+        through = [n for n in before if n not in self.seen.inputs][-6:]
+        for some in [*((n,) for n in through), *itertools.combinations(through, 2)]:
+            for factor, cause, words in ((0.0, "missing_path", "add"), (2.0, "path_twice", "take out once")):
+                moved = {n: g * factor for n, g in self.seen.local.items() if n in some}
+                changed = self.seen.expect(self.seen.given | moved)[self.target]
+                if self.given is not None and not alike(changed, self.expected) and alike(self.given, changed):
+                    yield Candidate(f"{words} {some}", cause, f"{words} what comes through {' and '.join(some)}")
 
     def _no_penalty(self, own: Tensor) -> bool:
         """Whether the given gradient has no share of its own weight: what J's data part alone would give."""

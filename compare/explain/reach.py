@@ -48,6 +48,17 @@ ACTIVATIONS = {
     "sqrt": Activation(torch.sqrt, "(0.5 / {a})", lambda a, z: 0.5 / a),
     "square": Activation(torch.square, "(2 * {z})", lambda a, z: 2 * z),
     "softplus": Activation(torch.nn.functional.softplus, "torch.sigmoid({z})", lambda a, z: torch.sigmoid(z)),
+    "elu": Activation(
+        torch.nn.functional.elu,
+        "torch.where({z} > 0, 1.0, torch.exp({z}))",
+        lambda a, z: torch.where(z > 0, torch.ones_like(z), torch.exp(z)),
+    ),
+    "gelu": Activation(
+        torch.nn.functional.gelu,
+        "(0.5 * (1 + torch.erf({z} * 0.5 ** 0.5)) + {z} * torch.exp(-0.5 * {z} ** 2) / (2 * torch.pi) ** 0.5)",
+        lambda a, z: 0.5 * (1 + torch.erf(z * 0.5**0.5)) + z * torch.exp(-0.5 * z * z) / (2 * math.pi) ** 0.5,
+    ),
+    "cube": Activation(lambda z: z**3, "(3 * {z} ** 2)", lambda a, z: 3 * z * z),
     "silu": Activation(
         torch.nn.functional.silu,
         "torch.sigmoid({z}) * (1 + {z} * (1 - torch.sigmoid({z})))",
@@ -148,7 +159,29 @@ class Reach:
             activation = ACTIVATIONS[name]
             value = activation.derivative(self.tensors[a], self.tensors[z])
             found.append((z != self.target, Term(activation.text.format(a=a, z=z), value, "derivative")))
+        for a, z in self._leaky:
+            slope = float((self.tensors[a] / self.tensors[z])[self.tensors[z] < 0].median())
+            value = torch.where(self.tensors[z] > 0, 1.0, slope).double()
+            found.append((z != self.target, Term(f"torch.where({z} > 0, 1.0, {slope:.6g})", value, "derivative")))
         return [term for _, term in sorted(found, key=lambda each: each[0])]
+
+    @cached_property
+    def _leaky(self) -> list[tuple[str, str]]:
+        """(a, z) where a is z above zero and a constant share of z below."""
+        known = [n for n in self.tensors if plain(n) in self.quantities and n not in self.inputs]
+        found = []
+        for a, z in itertools.permutations(known, 2):
+            out, pre = self.tensors[a], self.tensors[z]
+            if out.shape != pre.shape or not bool((pre < 0).any()) or not bool((pre > 0).any()):
+                continue
+            share = (out / pre)[pre < 0]
+            if (
+                torch.equal(out[pre > 0], pre[pre > 0])
+                and bool((share - share[0]).abs().max() < ALIKE)
+                and 0 < share[0] < 1
+            ):
+                found.append((a, z))
+        return found
 
     @cached_property
     def masks(self) -> list[Term]:

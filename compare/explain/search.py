@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -99,7 +100,7 @@ class Search:
             if found:
                 for each in found:
                     each.shown = before + [s for s in each.shown if s.line not in {b.line for b in before}]
-                    each.cause = first.cause if each.cause in ("wrong_axis", "missing_transpose") else each.cause
+                    each.cause = _joined(first.cause, each.cause)
                 return found
         return []
 
@@ -244,8 +245,7 @@ class Search:
             if (
                 k < self.trial.helpers
                 or not isinstance(statement, SIMPLE)
-                or (self.trial.mutates
-                and _in_place(statement))
+                or (self.trial.mutates and _in_place(statement))
             ):
                 allowed.append(k)
                 continue
@@ -264,7 +264,7 @@ class Search:
         inside = dict(after)
         moved = False
         for name, value in after.items():
-            if name == "__builtins__" or before.get(name) is value:
+            if name == "__builtins__" or before.get(name) is value or _unchanged(before.get(name), value):
                 continue
             other = _moved(value, before.get(name))
             if other is None:
@@ -280,6 +280,13 @@ class Search:
             return None
         plain = self.snapshots[-1][RESULT]
         return {n for n in plain if not _equal(gradient(result.get(n)), gradient(plain[n]))}
+
+
+def _joined(first: str, second: str) -> str:
+    """The one mistake that two edits mend together."""
+    if {first, second} == {"extra_derivative", "missing_activation_derivative"}:
+        return "wrong_activation_derivative"
+    return first if second in ("wrong_axis", "missing_transpose") else second
 
 
 class _Applied:
@@ -353,6 +360,23 @@ def _disjoint(group: list[Candidate]) -> list[Candidate]:
 
 def _in_place(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.AugAssign | ast.Expr)
+
+
+def _unchanged(before: Any, after: Any) -> bool:
+    """Whether a copy is the same value: of programs that change in place, copies are compared."""
+    if isinstance(after, Mapping):
+        return (
+            isinstance(before, Mapping)
+            and before.keys() == after.keys()
+            and all(before[n] is v or _unchanged(before[n], v) for n, v in after.items())
+        )
+    if isinstance(after, tuple | list):
+        return type(before) is type(after) and len(before) == len(after) and all(map(_unchanged, before, after))
+    if isinstance(after, Tensor):
+        return isinstance(before, Tensor) and before.shape == after.shape and torch.equal(before, after)
+    if isinstance(after, np.ndarray):
+        return isinstance(before, np.ndarray) and np.array_equal(before, after)
+    return isinstance(after, int | float | str) and before == after
 
 
 def _moved(value: Any, before: Any) -> Any:

@@ -64,10 +64,8 @@ class Site:
             return False
         above = self.place.parent
         indexing = isinstance(above, ast.Subscript) and self.place.field == "slice"
-        return (
-            (not indexing
-            and not isinstance(above, ast.keyword | ast.Slice | ast.Dict | ast.For))
-            or isinstance(above, ast.Dict)
+        return (not indexing and not isinstance(above, ast.keyword | ast.Slice | ast.Dict | ast.For)) or isinstance(
+            above, ast.Dict
         )
 
     @property

@@ -48,7 +48,7 @@ class Trial:
         self.file = program.main.file
         self.main = main
         self.parameters = {a.arg for a in (*main.args.posonlyargs, *main.args.args, *main.args.kwonlyargs)}
-        self.statements: list[ast.stmt] = [*helpers, *_body(main)]
+        self.statements: list[ast.stmt] = [*helpers, *(s for each in _body(main) for s in _apart(each))]
         self.helpers = len(helpers)
         self.outside = {"__builtins__": SAFE} | {n: _module(p) for n, p in program.modules.items()}
         self.outside |= dict(program.constants)
@@ -136,6 +136,24 @@ def _body(main: ast.FunctionDef) -> list[ast.stmt]:
     run = ast.Assign([ast.Name(RESULT, ast.Store())], ast.Call(ast.Name(main.name, ast.Load()), [], keywords))
     ast.copy_location(run, main)
     return [main, ast.fix_missing_locations(run)]
+
+
+def _apart(statement: ast.stmt) -> list[ast.stmt]:
+    """`a, b = x, y` as two statements, where y does not read a."""
+    if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1):
+        return [statement]
+    target, value = statement.targets[0], statement.value
+    if not (isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts)):
+        return [statement]
+    if not all(isinstance(t, ast.Name) for t in target.elts) or any(isinstance(v, ast.Starred) for v in value.elts):
+        return [statement]
+    written: set[str] = set()
+    for each, entry in zip(target.elts, value.elts, strict=True):
+        if names(entry) & written:
+            return [statement]
+        written |= names(each)
+    pairs = zip(target.elts, value.elts, strict=True)
+    return [ast.copy_location(ast.Assign([t], v), v) for t, v in pairs]
 
 
 def _outer(statement: ast.stmt) -> list[ast.AST]:

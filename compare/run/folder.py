@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from compare.run.jsonl import GrowingFile
-from compare.run.refusal import escaped, listed, place, refusal, shown
+from compare.run.refusal import listed, place, refusal, shown
 
 RUNS = ("manual", "autograd", "gap")  # the folders of TensorBoard's event files in a run's folder
 METRICS = "metrics.jsonl"
@@ -125,7 +125,5 @@ def _taken(root: Path, name: str | None) -> ValueError:
         return refusal(place(root), "is not a folder", "choose another folder for the runs")
     if not is_run(root / name):
         return refusal(place(root / name), "exists and is not the folder of a run", "choose another --name")
-    remedy = (
-        f"continue it with `manualbp resume {escaped(name)}`, replace it with --overwrite, or choose another --name"
-    )
+    remedy = "replace it with --overwrite, or choose another --name"
     return refusal(place(root / name), "this run exists already", remedy)

@@ -15,12 +15,12 @@ LARGE = {torch.float16: 32.0, torch.bfloat16: 32.0}
 LARGE_OTHERWISE = 1024.0
 
 
-def drawn(outputs: Sequence[Tensor | None], dtype: torch.dtype, seed: int, *, full: bool) -> Draws:
+def drawn(outputs: Sequence[Tensor | None], dtype: torch.dtype, seed: int, *, full: bool, many: bool) -> Draws:
     """Random cotangents for some outputs, float64 numbers that `dtype` can hold.
 
-    u and v are normal, so of both signs: gradcheck's are non-negative, and pass relu(dy) for dy. `full` adds a mix of
-    the two, rows that repeat (stride 0 along the first dimension), the cotangent of a sum (ones, stride 0), and each
-    output alone.
+    u and v are normal, so of both signs: gradcheck's are non-negative, and pass relu(dy) for dy. `full` adds
+    the cotangent of a sum (ones, stride 0), and each output alone; `many` a mix of u and v, and rows that repeat
+    (stride 0 along the first dimension).
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -37,10 +37,11 @@ def drawn(outputs: Sequence[Tensor | None], dtype: torch.dtype, seed: int, *, fu
         return [None if output is None else make(output) for output in outputs]
 
     draws: Draws = {name: each(lambda like: rounded(normal(like))) for name in ("u", "v")}
-    if full:
+    if full and many:
         pairs = zip(draws["u"], draws["v"], strict=True)
         draws["mix"] = [None if u is None or v is None else rounded(2 * u - 3 * v) for u, v in pairs]
         draws["row"] = each(lambda like: rounded(normal(like[:1] if like.ndim else like)).expand(like.shape))
+    if full:
         draws["sum"] = each(
             lambda like: torch.ones((), dtype=normal(like).dtype, device=like.device).expand(like.shape)
         )

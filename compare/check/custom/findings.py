@@ -69,7 +69,11 @@ def _digits(value: Any) -> Any:
 
 
 def _rank(j: Judgement) -> int:
-    """Worst first; "undecided" counts only where nothing else was found."""
+    """Worst first, wrong and invalid alike: the first of them that was met is the plainest. "undecided" counts only
+    where nothing else was found.
+    """
+    if j.verdict == "invalid":
+        return WORST_FIRST.index("wrong")
     return len(WORST_FIRST) if j.verdict == "undecided" else WORST_FIRST.index(j.verdict)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -16,6 +19,7 @@ from compare.check.custom.usages import Usage, usages
 from compare.check.report import Tried
 from compare.check.verdict import Judgement
 
+LATE = "not tried: out of time"
 LATER = "another answer to the same inputs in a later call: state is left over from an earlier one, or it is random"
 
 
@@ -28,6 +32,12 @@ class Place:
     asked: bool  # inputs were given in this dtype, or may be drawn in any
     full: bool  # every usage, and properties
     formulas: bool  # the dtype in which formulas are judged
+    deadline: float = math.inf  # in time.monotonic()
+
+    @property
+    def late(self) -> bool:
+        """Whether there is no time for more."""
+        return time.monotonic() > self.deadline
 
 
 def attempt(s: Setting, f: Findings, at: Place, arranged: Arranged | None = None) -> None:
@@ -84,8 +94,11 @@ def _every_usage(s: Setting, f: Findings, at: Place) -> None:
         return
     f.passed = f.passed or at.name
     for usage in usages(s, full=at.full):
-        _use(s, f, at, usage, good)
-    if at.full:
+        if at.late:
+            f.tried.append(Tried(f"{at.name}: {usage.name}", LATE))
+        else:
+            _use(s, f, at, usage, good)
+    if at.full and not at.late:
         _properties(s, f, at)
         if not any(j.verdict == "subgradient" for j in base.values()):  # at a kink there is no second derivative
             _second_order(s, f, at)

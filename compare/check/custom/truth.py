@@ -20,6 +20,7 @@ from compare.check.noise import Jitter, measure, pooled
 from compare.check.verdict import match
 
 RUNS = 4  # plain runs of the function on the same inputs: their spread is that of atomic additions, or of a state
+MANY = 100_000  # numbers in inputs and outputs, up to which there is time for every kind of cotangent
 Combination = Mapping[str, float]  # draw -> coefficient: gradients are linear in the cotangent
 Results = dict[str, Tensor]  # by row: "output", "output 1", or the name of an input, whose gradient it is
 
@@ -125,7 +126,8 @@ def prepare(setting: Setting, *, full: bool) -> None:
     first, second = output_rows(reference), output_rows(again)
     if any(not torch.equal(first[n].nan_to_num(), second[n].nan_to_num()) for n in first):
         raise ValueError("reference gives another value in a second call; hand over its random numbers as an input")
-    setting.draws = drawn(reference.outputs, setting.dtype, setting.seed, full=full)
+    size = sum(t.numel() for t in (*reference.leaves.values(), *reference.outputs) if t is not None)
+    setting.draws = drawn(reference.outputs, setting.dtype, setting.seed, full=full, many=size <= MANY)
     own = setting.fn(setting.values)
     correspond(own, reference)
     setting.kinds = [None if o is None else o.dtype for o in own.outputs]

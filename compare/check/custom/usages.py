@@ -34,12 +34,12 @@ class Usage:
 
 def usages(s: Setting, *, full: bool) -> Iterator[Usage]:
     """Every usage at a setting; if not `full`, those that other values or sizes can make a difference to."""
-    yield from _cotangent_values(s, full=full)
+    made = [_cotangent_values(s)]
     if full:
-        yield from _cotangent_layouts(s)
-        yield from _input_layouts(s)
-        yield from _needs(s)
-        yield from _graphs(s)
+        made += [_cotangent_layouts(s), _input_layouts(s), _needs(s), _graphs(s)]
+    for usage in itertools.chain.from_iterable(made):
+        if all(draw in s.draws for draw in usage.combination):
+            yield usage
 
 
 def _plain(s: Setting, cotangents: Cotangents, *, arranged: Arranged | None = None) -> Results:
@@ -47,29 +47,18 @@ def _plain(s: Setting, cotangents: Cotangents, *, arranged: Arranged | None = No
     return results(call, gradients([(call, cotangents)]))
 
 
-def _cotangent_values(s: Setting, *, full: bool) -> Iterator[Usage]:
+def _cotangent_values(s: Setting) -> Iterator[Usage]:
     large = LARGE.get(s.dtype, LARGE_OTHERWISE)
     linear = "backward is not linear in the cotangent"
     table: list[tuple[str, Combination, str]] = [
         ("another random cotangent", {"v": 1.0}, linear),
         ("negated cotangent", {"u": -1.0}, f"{linear}: g(-u) is not -g(u)"),
+        ("sum of two cotangents", {"mix": 1.0}, f"{linear}: g(2u - 3v) is not 2 g(u) - 3 g(v)"),
+        ("zero cotangent", {"u": 0.0}, "a cotangent of zeros must give a gradient of zeros"),
+        (f"cotangent x {large:g}", {"u": large}, f"{linear}: a large one gives another multiple (clipped?)"),
+        (f"cotangent / {large:g}", {"u": 1 / large}, f"{linear}: a small one gives another multiple (rounded?)"),
     ]
-    if full:
-        table += [
-            ("sum of two cotangents", {"mix": 1.0}, f"{linear}: g(2u - 3v) is not 2 g(u) - 3 g(v)"),
-            ("zero cotangent", {"u": 0.0}, "a cotangent of zeros must give a gradient of zeros"),
-            (f"cotangent x {large:g}", {"u": large}, f"{linear}: a large one gives another multiple (clipped?)"),
-            (
-                f"cotangent / {large:g}",
-                {"u": 1 / large},
-                f"{linear}: a small one gives another multiple (rounded off?)",
-            ),
-        ]
-        table += [
-            (f"only output {k} used", {f"only {k}": 1.0}, _unused(k))
-            for k in range(len(s.draws["u"]))
-            if f"only {k}" in s.draws
-        ]
+    table += [(f"only output {k} used", {f"only {k}": 1.0}, _unused(k)) for k in range(len(s.draws["u"]))]
     for name, combination, blame in table:
         yield Usage(name, combination, lambda c=combination: _plain(s, s.cotangents(c)), blame)  # type: ignore[misc]
 

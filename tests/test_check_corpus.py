@@ -1,0 +1,74 @@
+"""The check on the whole corpus: every right derivation passes, every wrong one is caught at its wrong step.
+
+The default part tries right derivations at the plain condition only, and wrong ones there first; the slow part tries
+everything everywhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from compare.check import Report, check_derivation
+from tests.derivations import Case, load
+
+CASES = load()
+RIGHT = [case for case in CASES if case.kind != "wrong"]
+WRONG = [case for case in CASES if case.kind == "wrong"]
+
+
+def by_module(cases: list[Case]) -> list[list[Case]]:
+    return [list(group) for _, group in itertools.groupby(cases, key=lambda case: case.name.partition(".")[0])]
+
+
+def module_of(group: list[Case]) -> str:
+    return group[0].name.partition(".")[0]
+
+
+def check(case: Case, *, quickly: bool = False) -> Report:
+    return check_derivation(case.forward, case.backward, case.inputs, seconds=0 if quickly else 60)
+
+
+def red(report: Report) -> set[str]:
+    """Steps that are told to be off themselves."""
+    told = {row.name for row in report.rows if row.verdict in ("wrong", "invalid", "cancels", "imprecise")}
+    return told - {"backward"}
+
+
+def found_first(report: Report, case: Case) -> bool:
+    """Whether the step nearest to J that is told to be off is one of the wrong ones."""
+    return next((row.name for row in report.rows if row.name in red(report)), "") in case.steps
+
+
+@pytest.mark.parametrize("group", by_module(RIGHT), ids=module_of)
+def test_right_derivations_raise_no_alarm_where_it_is_plain(group: list[Case]) -> None:
+    alarms = [f"{case.name}: {report}" for case in group if not (report := check(case, quickly=True)).ok]
+    assert not alarms, "\n".join(alarms)
+
+
+@pytest.mark.parametrize("group", by_module(WRONG), ids=module_of)
+def test_wrong_derivations_are_caught(group: list[Case]) -> None:
+    missed = [case.name for case in group if check(case, quickly=True).ok and check(case).ok]
+    assert not missed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", by_module(RIGHT), ids=module_of)
+def test_right_derivations_raise_no_alarm_anywhere(group: list[Case]) -> None:
+    alarms = [f"{case.name}: {report}" for case in group if not (report := check(case)).ok]
+    assert not alarms, "\n".join(alarms)
+
+
+@pytest.mark.slow
+def test_the_wrong_step_is_the_one_that_is_blamed() -> None:
+    reports = {case.name: (case, check(case)) for case in WRONG}
+    off_first = [name for name, (case, report) in reports.items() if not found_first(report, case)]
+    twice = [(case, report) for case, report in reports.values() if len(case.steps) == 2 and " + " in case.cause]
+    both = [case.name for case, report in twice if set(case.steps) <= red(report)]
+    exact = [name for name, (case, report) in reports.items() if red(report) == set(case.steps)]
+    print(f"{len(reports)} wrong: first step exact in {len(reports) - len(off_first)}, all steps in {len(exact)};")
+    print(f"both of two mistakes in {len(both)} of {len(twice)}; blamed elsewhere: {off_first}")
+    assert all(not report.ok for _, report in reports.values())
+    assert len(off_first) <= 0.01 * len(reports)
+    assert len(both) >= 0.9 * len(twice)
