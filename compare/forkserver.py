@@ -33,6 +33,7 @@ import numpy as np
 import psutil
 import torch
 
+from compare import scratch
 from compare.child import serve
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -167,11 +168,15 @@ def supervise(order: dict[str, Any], channel: int, output: int, status: int) -> 
             if (code := reap().get(child)) is not None:
                 os.write(CHANNEL, f"ended {os.waitstatus_to_exitcode(code)}\n".encode())
             ready, _, _ = select.select([CHANNEL, wake], [], [])
-            if CHANNEL in ready:  # the parent sends nothing: it has closed its end, or died
+            if CHANNEL in ready:
+                parent_lives = bool(os.read(CHANNEL, 1))  # it asks for the end with a byte; where it died there is none
                 break
             os.read(wake, 4096)
         kill_all(keep=set())
-        os.write(CHANNEL, b"gone\n")
+        if parent_lives:
+            os.write(CHANNEL, b"gone\n")
+        else:
+            scratch.remove(order["tmp"])
     finally:
         os._exit(0)
 

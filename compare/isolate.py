@@ -266,8 +266,8 @@ class Child:
             self._tree.supervisor.resume()  # the user's code may have stopped it
         said = b""
         with contextlib.suppress(OSError):
-            self._status.shutdown(socket.SHUT_WR)
             self._status.settimeout(ENDING)
+            self._status.send(b".")
             while b"gone" not in said and (piece := self._status.recv(4096)):
                 said += piece
         return b"gone" in said

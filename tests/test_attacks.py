@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -95,15 +96,23 @@ def test_other_children_survive_the_fork_server(path):
 
 
 def test_everything_ends_when_the_harness_is_killed(path):
+    temporary = Path(path).parent / "temporary"
+    temporary.mkdir()
     harness = (
         f"from compare.isolate import Child\n"
         f"with Child({SERVICE!r}, threads=1) as child: child.call('run', [{path!r}, 'loop_and_daemons'])\n"
     )
     pids = Path(path).parent / "pids"
-    with subprocess.Popen([sys.executable, "-c", harness], cwd=Path(__file__).parents[1]) as process:
+    env = os.environ | {"TMPDIR": str(temporary)}
+    with subprocess.Popen([sys.executable, "-c", harness], cwd=Path(__file__).parents[1], env=env) as process:
         deadline = time.monotonic() + 60
         while not pids.exists() or len(pids.read_text().split()) < 5:
             assert time.monotonic() < deadline
             time.sleep(0.02)
+        assert list(temporary.iterdir())
         process.kill()
     assert all(is_gone(int(pid), SLACK) for pid in pids.read_text().split())
+    deadline = time.monotonic() + SLACK
+    while list(temporary.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not list(temporary.iterdir()), "the supervisor removes the temporary directory"

@@ -121,3 +121,17 @@ def draw_sweep(figure: Any, language: Language, sweep: Any, norms: list[float]) 
     right.bar([f"{lam:g}" for lam, _ in sweep], norms, color=INK[0])
     _style(right, "$\\lambda$", "||W||")
     figure.tight_layout()
+
+
+def draw_symmetry(figure: Any, language: Language, starts: Any) -> None:
+    """Cost and rank of W[2] from three starts."""
+    english = language == "en"
+    left, right = figure.subplots(1, 2)
+    for k, start in enumerate(starts):
+        left.plot(start.cost, color=INK[k], linestyle=DASHES[k], label=start.name[language])
+        right.plot(start.rank, color=INK[k], linestyle=DASHES[k], label=start.name[language])
+    _style(left, "epoch" if english else "época", "cost J" if english else "custo J")
+    _style(right, "epoch" if english else "época", "rank of $W^{[2]}$" if english else "posto de $W^{[2]}$")
+    right.set_yticks([0, 1, 2])
+    left.legend(fontsize=8)
+    figure.tight_layout()

@@ -7,6 +7,7 @@ holds for all values at once.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -122,3 +123,11 @@ def proved(what: Text, holds: bool, tex: str = "", *, should: bool = True) -> Cl
     said = Text("proved symbolically", "provada simbolicamente")
     refuted = Text("refuted symbolically", "refutada simbolicamente")
     return Claim(what, holds, should, tex, evidence=said if holds else refuted)
+
+
+def put_all(expressions: Any, values: Mapping[Any, Any]) -> Any:
+    """The expressions with some symbols replaced."""
+    out = np.asarray(expressions, dtype=object)
+    return np.array([sympy.sympify(x).subs(values, simultaneous=True) for x in out.flat], dtype=object).reshape(
+        out.shape
+    )
