@@ -17,6 +17,8 @@ from compare import processes
 from compare.isolate import Child, Failure, Limits
 from tests import attacks
 
+pytestmark = pytest.mark.slow  # processes and limits of time: they want the machine to themselves
+
 MIB = 2**20
 SLACK = 2.0  # seconds past its limit at which a child must be gone
 SERVICE = "tests.child_service:Runner"

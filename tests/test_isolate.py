@@ -17,6 +17,8 @@ from compare.isolate import Child, Failure, Limits
 from compare.wire import WireError
 from tests.test_wire import TENSORS, same
 
+pytestmark = pytest.mark.slow  # processes and limits of time: they want the machine to themselves
+
 MIB = 2**20
 SERVICE = "tests.child_service:Runner"
 
