@@ -30,7 +30,7 @@ from compare.check.backward import Given, Remote, call
 from compare.check.conditions import Condition, conditions, realise
 from compare.check.derivation import Here, default_dtype, lowest_dtype
 from compare.check.evaluate import Evaluation
-from compare.check.hooks import trace
+from compare.check.hooks import ForwardFailed, trace
 from compare.check.layer import CONDITIONS, layer_evaluator
 from compare.check.lines import source_lines
 from compare.check.noise import Jitter, _Arithmetic, measure
@@ -133,7 +133,8 @@ class Reference:
         if kind == "raised":
             if not isinstance(value, Exception):
                 raise value
-            return {"raised": describe(value), "usage": isinstance(value, ValueError)}, {}
+            raised = value.__cause__ if isinstance(value, ForwardFailed) and value.__cause__ is not None else value
+            return {"raised": describe(raised), "usage": isinstance(raised, ValueError)}, {}
         packed, tensors = codec.pack(value)
         return {"result": packed}, tensors
 
