@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from compare.check.codec import unpack
+from compare.explain.mutants import mutants
 from compare.explain.program import Piece, Program
-from compare.explain.search import Found, Search
+from compare.explain.search import Elsewhere, Found, Search
 from compare.explain.shown import Shown
 from compare.explain.trial import TooSlow, Trial, gradient
 
@@ -56,6 +57,7 @@ class Bench:
             frozenset(asked["inputs"]),
             frozenset(asked["quantities"]),
             frozenset(asked["deltas"]),
+            [Elsewhere(dict(values), expected.double()) for values, expected in asked["others"]],
         )
         self.found = search.find(asked["seconds"], asked["like"])
         answer = {
@@ -65,6 +67,15 @@ class Bench:
             "seconds": time.monotonic() - started,
         }
         return answer, {}
+
+    def mutants(self, data: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        """Edited backwards, evenly over the kinds of edit; `run` runs them."""
+        assert self.program is not None
+        asked = unpack(data, tensors)
+        self.trial = Trial(self.program, asked["values"])
+        inputs, quantities = frozenset(asked["inputs"]), frozenset(asked["quantities"])
+        self.found = mutants(self.trial, inputs, quantities, asked["most"], asked["seed"])
+        return [_described(each) for each in self.found], {}
 
     def run(self, data: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
         """The gradients that the repair number `which` returns for other values; None for those that are no arrays."""

@@ -227,7 +227,7 @@ EDITS: tuple[Edit, ...] = (
         (ast.BinOp,),
         edits_terms.full_jacobian,
         "diagonal_jacobian",
-        "the diagonal alone",
+        "replace an expression",
         1.0,
         "softmax couples its outputs: the sum over the others is left out",
         "softmax acopla as saídas: falta a soma sobre as outras",

@@ -121,7 +121,9 @@ def drop(site: Site) -> Iterator[Proposal]:
             cause = "wrong_l2" if penalty(gone, site.reach) else "path_twice"
             if isinstance(node.op, ast.Sub) and isinstance(kept, ast.Name) and kept.id in site.reach.inputs:
                 cause = "updated_weight"
-            if constant(gone) is not None:
+            if constant(gone) is not None and (ast.unparse(kept) in site.reach.scalars or "shape" in ast.unparse(kept)):
+                cause = "wrong_count"
+            elif constant(gone) is not None:
                 cause = "wrong_epsilon" if 0 < abs(constant(gone) or 0) < 0.01 else "wrong_activation_derivative"
             yield Proposal(kept, cause, 0.2, f"- {ast.unparse(gone)}")
     elif isinstance(node.op, ast.Mult | ast.Div):
@@ -190,7 +192,8 @@ def bracket(site: Site) -> Iterator[Proposal]:
         and isinstance(left.op, ast.Add | ast.Sub)
     ):
         yield Proposal(binary(left.left, left.op, binary(left.right, node.op, right)), "", 0.2, "a + b c")
-    if isinstance(node.op, ast.Mult) and isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mult):
-        return
+    if isinstance(node.op, ast.Mult) and isinstance(left, ast.Call) and len(left.args) == 1:
+        inner = binary(left.args[0], ast.Mult(), right)
+        yield Proposal(ast.copy_location(ast.Call(left.func, [inner], left.keywords), node), "", 0.4, "f(a b)")
     if isinstance(node.op, ast.Add | ast.Sub) and isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mult):
         yield Proposal(binary(binary(left, node.op, right.left), right.op, right.right), "", 0.2, "(a + b) c")

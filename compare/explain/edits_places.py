@@ -113,7 +113,9 @@ def cause_of_name(site: Site, old: str, new: str) -> str:
         return "wrong_l2"
     relation = reach.relation(old, new)
     if relation == "activation":
-        return "derivative_at_wrong_place"
+        above = site.place.parent
+        factor = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult) and not _in_slope(site)
+        return "wrong_operand" if factor and not reach.target_follows(old, new) else "derivative_at_wrong_place"
     if relation == "layer":
         return "wrong_layer"
     if relation == "step":
@@ -166,10 +168,11 @@ def comparison(site: Site) -> Iterator[Proposal]:
                 cause, cost = ("special_case", 0.8) if apart else ("", 0.2)
                 yield Proposal(_compare(node, left, op(), right), cause, cost, f"{op.__name__}")
     if constant(right) is not None:
-        for term in (t for t in site.reach.masks if ">" in t.text):
+        for term in (*(t for t in site.reach.masks if ">" in t.text), *site.reach.derivatives):
             mask = parsed(term.text)
             if ast.unparse(mask) != ast.unparse(node):
-                yield Proposal(mask, "", 0.3, term.text)
+                derivative = term.role == "derivative" and "where" in term.text
+                yield Proposal(mask, "wrong_activation_derivative" if derivative else "", 0.3, term.text)
 
 
 def _compare(node: ast.Compare, left: ast.expr, op: ast.cmpop, right: ast.expr) -> ast.expr:

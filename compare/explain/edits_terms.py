@@ -67,7 +67,7 @@ def _cause(site: Site, term: Term, op: str) -> str:
 
 
 def _value(site: Site) -> bool:
-    if not site.in_arithmetic or isinstance(site.place.parent, ast.Attribute):
+    if not site.in_arithmetic:
         return False
     if isinstance(
         site.node, ast.Dict | ast.Tuple | ast.List | ast.Constant | ast.GeneratorExp | ast.Lambda | ast.JoinedStr
@@ -193,13 +193,14 @@ def replaced(site: Site) -> Iterator[Proposal]:
             continue
         cause = "wrong_operand"
         if candidate.role == "derivative":
-            part = ast.unparse(node) in candidate.text
+            part = ast.unparse(node) in candidate.text.replace("(", "").replace(")", "").split(" * ")
             cause = "missing_activation_derivative" if part else "wrong_activation_derivative"
         elif candidate.role == "mask":
             cause = "wrong_mask"
         elif _almost(value, array):
             cause = "wrong_epsilon"
         cost = {"derivative": -0.8, "mask": -0.2, "tensor": 0.0}.get(candidate.role, 0.5)
+        cost += 0.08 * sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
         yield Proposal(parsed(candidate.text), cause, cost, candidate.text)
 
 

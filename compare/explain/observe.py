@@ -101,11 +101,11 @@ def _noting(backward: Backward, returned: dict[str, Any]) -> Backward:
 CLOSE = 1e-7  # relative to the RMS of a gradient: nearer than any other formula that is tried, further than rounding
 
 
-def alike(a: Tensor, b: Tensor) -> bool:
+def alike(a: Tensor, b: Tensor, close: float = CLOSE) -> bool:
     """Whether two gradients are the same formula's."""
     if a.shape != b.shape:
         return False
     if not a.numel() or not bool(torch.isfinite(b).all()):
         return True
     size = float(b.double().square().mean().sqrt())
-    return bool(((a.double() - b.double()).abs() <= CLOSE * size).all())
+    return bool(((a.double() - b.double()).abs() <= close * size).all())

@@ -135,7 +135,7 @@ class Reach:
             if ("[" in name and value.ndim > 2) or plain(name) not in self.quantities:
                 continue
             for axis, size in enumerate(value.shape):
-                if size > 1 and seen.get(size, 0) < 2:
+                if size > 1 and seen.get(size, 0) < 4:
                     seen[size] = seen.get(size, 0) + 1
                     found[f"{name}.shape[{axis}]" if axis else f"len({name})"] = float(size)
         if self.target in self.tensors and self.tensors[self.target].ndim > 1:
@@ -240,6 +240,11 @@ class Reach:
             if a.shape == b.shape and tuple(a.shape) == shape and count < PRODUCTS:
                 count += 1
                 yield Term(f"{n} * {k}", a * b, "product")
+
+    def target_follows(self, old: str, new: str) -> bool:
+        """Whether one of two names is the target's own value, or what the forward makes of it."""
+        own = {plain(a) for a, (_, z) in self.activations.items() if plain(z) == self.target} | {self.target}
+        return bool({plain(old), plain(new)} & own)
 
     def relation(self, old: str, new: str) -> str:
         """What one name is to another: another layer's, the activation of it, its update, a size, or nothing special."""

@@ -29,6 +29,14 @@ PAIRS = 10  # first edits that bring a step nearer, tried with a second
 SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return)
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """Other values, and what the gradient should be there."""
+
+    values: dict[str, Any]
+    expected: Tensor
+
+
 @dataclass(eq=False)
 class Candidate:
     """One edit, at one place or at several at once."""
@@ -72,10 +80,12 @@ class Search:
         inputs: frozenset[str],
         quantities: frozenset[str],
         deltas: frozenset[str],
+        others: list[Elsewhere] | None = None,
     ) -> None:
         self.trial, self.target, self.expected = trial, target, expected.double()
         self.inputs, self.quantities, self.deltas = inputs, quantities, deltas
         self.size = float(self.expected.square().mean().sqrt()) if expected.numel() else 0.0
+        self.others = others or []
         self.tried = 0
         self.nearer: list[tuple[float, Candidate]] = []
         self.last_result: Any = None
@@ -91,15 +101,17 @@ class Search:
             share = (deadline - time.monotonic()) / 2
             if share < 0.05:
                 break
-            with _Applied(self, first):
-                second = Search(self.trial, self.target, self.expected, self.inputs, self.quantities, self.deltas)
+            with Applied(self, first):
+                second = Search(
+                    self.trial, self.target, self.expected, self.inputs, self.quantities, self.deltas, self.others
+                )
                 second.upstream = self.upstream
                 before = [shown(site.place, self.trial, proposal.new) for site, proposal in first.changes]
                 found = second._round(time.monotonic() + share, [], pair=True)
             self.tried += second.tried
             if found:
                 for each in found:
-                    each.shown = before + [s for s in each.shown if s.line not in {b.line for b in before}]
+                    each.shown = _merged(before, each.shown)
                     each.cause = _joined(first.cause, each.cause)
                 return found
         return []
@@ -128,8 +140,13 @@ class Search:
                 found.append((candidate.cost, repaired))
         return [each for _, each in found]
 
+    def every(self, snapshots: list[dict[str, Any]]) -> list[Candidate]:
+        """Every single edit of the statements that feed the target, whatever it does."""
+        self.snapshots, self.upstream = snapshots, {}
+        return list(self._singles())
+
     def _attempt(self, candidate: Candidate) -> Found | None:
-        with _Applied(self, candidate) as codes:
+        with Applied(self, candidate) as codes:
             if codes is None:
                 return None
             try:
@@ -142,8 +159,25 @@ class Search:
                 if error < 0.9 * self.start_error:
                     self.nearer.append((error, candidate))
                 return None
+            if not all(self._holds(codes, other) for other in self.others):
+                return None
             lines = [shown(site.place, self.trial, proposal.new) for site, proposal in candidate.changes]
             return Found(candidate.cause, candidate.key, lines, codes, candidate.edit.says, candidate.edit.diz)
+
+    def _holds(self, codes: list[CodeType | None], other: Elsewhere) -> bool:
+        """Whether a candidate is right at other values too."""
+        here, self.trial.values = self.trial.values, other.values
+        try:
+            result = self.trial.run(0, None, codes)
+            value = gradient(result.get(self.target)) if isinstance(result, Mapping) else None
+        except (TooSlow, Exception):
+            return False
+        finally:
+            self.trial.values = here
+        if value is None or value.shape != other.expected.shape:
+            return False
+        size = float(other.expected.square().mean().sqrt()) if value.numel() else 0.0
+        return bool(((value - other.expected).abs() <= 10 * CLOSE * size).all())
 
     def _run(self, codes: list[CodeType | None], start: int, candidate: Candidate) -> Any:
         creates = candidate.edit.name in ("assign or add", "copy before changing", "swap the operator")
@@ -282,14 +316,23 @@ class Search:
         return {n for n in plain if not _equal(gradient(result.get(n)), gradient(plain[n]))}
 
 
+def _merged(first: list[Shown], second: list[Shown]) -> list[Shown]:
+    """Two edits of one line told as one."""
+    lines = {(s.file, s.line): s for s in first}
+    for s in second:
+        before = lines.get((s.file, s.line))
+        lines[s.file, s.line] = s if before is None else Shown(s.file, s.line, before.old, s.new)
+    return list(lines.values())
+
+
 def _joined(first: str, second: str) -> str:
     """The one mistake that two edits mend together."""
-    if {first, second} == {"extra_derivative", "missing_activation_derivative"}:
+    if {first, second} <= {"extra_derivative", "missing_activation_derivative", "wrong_activation_derivative"}:
         return "wrong_activation_derivative"
     return first if second in ("wrong_axis", "missing_transpose") else second
 
 
-class _Applied:
+class Applied:
     """The statements with an edit in them, compiled; as they were, afterwards."""
 
     def __init__(self, search: Search, candidate: Candidate) -> None:

@@ -11,6 +11,21 @@ from torch import Tensor
 from compare.explain.reach import Reach, tensor
 from compare.explain.syntax import Place, names
 
+METHODS = (
+    "sum",
+    "mean",
+    "unsqueeze",
+    "expand",
+    "reshape",
+    "view",
+    "flatten",
+    "flip",
+    "transpose",
+    "mm",
+    "matmul",
+    "clone",
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
@@ -55,7 +70,9 @@ class Site:
             return False
         if isinstance(above, ast.Call) and self.place.field == "func":
             return False
-        return not (isinstance(above, ast.Attribute | ast.arguments | ast.FormattedValue | ast.JoinedStr))
+        if isinstance(above, ast.Attribute):
+            return above.attr in METHODS and isinstance(self.node, ast.Name) and self.shape is not None
+        return not isinstance(above, ast.arguments | ast.FormattedValue | ast.JoinedStr)
 
     @property
     def in_arithmetic(self) -> bool:

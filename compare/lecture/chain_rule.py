@@ -290,5 +290,6 @@ STATEMENTS = (
         ),
         (f.z3_by_a2, f.a2_by_z2, f.z2_by_W2),
         judge_columns,
+        corrected=(r"\frac{\partial z^{[3]}}{\partial a^{[2]}} = W^{[3]}",),
     ),
 )

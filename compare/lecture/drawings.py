@@ -56,10 +56,11 @@ def draw_updates(figure: Any, language: Language, curves: Any) -> None:
         cost = curve.result.history["manual"]["cost/train"]
         epochs = curve.result.epochs
         for axes, xs in zip(panels, ([n * curve.steps for n in epochs], epochs, curve.seconds), strict=True):
-            axes.plot(xs, cost, color=INK[k], linestyle=DASHES[k], label=curve.update, marker=".", markersize=4)
+            axes.plot(xs, cost, color=INK[k], linestyle=DASHES[k], label=curve.name[language], marker=".", markersize=4)
     for axes, title in zip(panels, titles, strict=True):
         _style(axes, title)
     panels[0].set_xscale("symlog", linthresh=1)
+    panels[2].set_xscale("symlog", linthresh=0.01)
     panels[0].set_ylabel("training cost J" if english else "custo de treino J", fontsize=9)
     panels[1].legend(fontsize=8)
     figure.tight_layout()

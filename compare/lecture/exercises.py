@@ -12,9 +12,9 @@ from torch import Tensor
 import manualbp as mbp
 from compare.check.derivation import check_derivation
 from compare.lecture import experiments as e
-from compare.lecture.network import FIGURE_1, apply, forward, quantities, sampled, seeds, some_inputs
+from compare.lecture.network import FIGURE_1, apply, forward, found, quantities, sampled, seeds, some_inputs
 from compare.lecture.runs import Runs
-from compare.lecture.statement import Claim, Outcome, Statement, Table, Text, same
+from compare.lecture.statement import Claim, Outcome, Statement, Table, Text, in_words, same
 from compare.names import names
 from compare.run.config import TrainConfig
 from compare.run.history import TrainResult
@@ -135,6 +135,7 @@ def judge_3(runs: Runs) -> Outcome:
     result: TrainResult = runs.train("exercise-3", config)
     curve = result.history["manual"]["loss/val"]
     explained = 1 - min(curve) / curve[0]
+    short_for_sigmoid = check_derivation(sigmoid, short, at)
     claims = (
         sampled(Text("linear output: a - y", "saída linear: a - y"), check_derivation(linear, short, at), short_tex),
         sampled(
@@ -142,11 +143,10 @@ def judge_3(runs: Runs) -> Outcome:
             check_derivation(sigmoid, long, at),
             long_tex,
         ),
-        sampled(
-            Text("sigmoid output with a - y alone", "saída sigmoide só com a - y"),
-            check_derivation(sigmoid, short, at),
-            short_tex,
-            should=False,
+        Claim(
+            Text("sigmoid output: a - y alone is wrong", "saída sigmoide: a - y sozinho está errado"),
+            not short_for_sigmoid.ok and short_for_sigmoid.first_wrong is not None,
+            note=found(short_for_sigmoid),
         ),
         Claim(
             Text("a regression learns with it", "uma regressão aprende com ela"),
@@ -155,7 +155,7 @@ def judge_3(runs: Runs) -> Outcome:
                 f"validation cost {curve[0]:.3f} → {min(curve):.3f}",
                 f"custo de validação {curve[0]:.3f} → {min(curve):.3f}",
             ),
-            evidence=Text(f"gradients {result.verdict}", f"gradientes: {result.verdict}"),
+            evidence=Text("gradients ", "gradientes ") + in_words(result.verdict),
         ),
     )
     reasoning = (
@@ -199,6 +199,12 @@ STATEMENTS = (
         ),
         (e.entry_of_W3, e.entry_of_b3, e.entry_of_W2, e.entry_of_b2),
         judge_2,
+        corrected=(
+            (
+                r"\frac{\partial J}{\partial W^{[2]}}, \quad \frac{\partial J}{\partial b^{[2]}}, \quad "
+                r"\frac{\partial J}{\partial W^{[3]}}, \quad \frac{\partial J}{\partial b^{[3]}}"
+            ),
+        ),
     ),
     Statement(
         "exercise-3",

@@ -136,8 +136,8 @@ def judge_12(runs: Runs) -> Outcome:
         *_both(f.eq_12, "W2", r"((a^{[3]} - y) W^{[3]T} \circ \sigma'(z^{[2]})) x^T", CORRECTED),
     ]
     note = Text(
-        "lacks the sign o: 3x1 times 3x1 is no matrix product; right with it",
-        "falta o sinal o: 3x1 vezes 3x1 não é produto matricial; certa com ele",
+        "lacks the sign ∘: 3x1 times 3x1 is no matrix product; right with it",
+        "falta o sinal ∘: 3x1 vezes 3x1 não é produto matricial; certa com ele",
     )
     return Outcome(tuple(claims), note)
 
@@ -214,6 +214,7 @@ STATEMENTS = (
         ),
         (f.figure_1_z2, f.figure_1_a2, f.figure_1_z3, f.figure_1_a3),
         judge_network,
+        corrected=(r"b^{[2]} \in \mathbb{R}^{3 \times 1}",),
     ),
     Statement(
         "eq-9",
@@ -237,6 +238,12 @@ STATEMENTS = (
         ),
         (f.eq_9_middle_printed, f.eq_9_middle, f.eq_9_last),
         judge_9,
+        corrected=(
+            (
+                r"\frac{\partial J}{\partial W^{[2]}} = ((W^{[3]T} \delta^{[3]}) \circ \sigma'(z^{[2]})) x^T = "
+                r"(W^{[3]T} \circ \sigma'(z^{[2]})) (a^{[3]} - y) x^T"
+            ),
+        ),
     ),
     Statement(
         "eq-12",
@@ -255,6 +262,7 @@ STATEMENTS = (
         ),
         (f.eq_12_printed, f.eq_12),
         judge_12,
+        corrected=(r"\frac{\partial J}{\partial W^{[2]}} = ((a^{[3]} - y) W^{[3]T} \circ \sigma'(z^{[2]})) x^T",),
     ),
     Statement(
         "eq-13",
@@ -279,6 +287,7 @@ STATEMENTS = (
         ),
         (f.eq_13,),
         judge_13,
+        corrected=(r"\underbrace{\frac{\partial J}{\partial W^{[2]}}}_{3 \times 3}",),
     ),
     Statement(
         "eq-14",

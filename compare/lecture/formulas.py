@@ -37,7 +37,7 @@ def output_delta(a: Array, y: Array) -> Array:
 
 
 def hidden_delta_printed(W_next: Array, delta_next: Array, slope: Array) -> Array:
-    """Eq. (4) as printed, all products element by element: (W[l+1] o delta[l+1]) o sigma'(z[l]), (n_next, n)."""
+    """Eq. (4) as printed, all products element by element: (W[l+1] ∘ delta[l+1]) ∘ sigma'(z[l]), (n_next, n)."""
     return (W_next * delta_next) * slope.T
 
 
@@ -47,7 +47,7 @@ def hidden_delta_printed_times(W_next: Array, delta_next: Array, slope: Array) -
 
 
 def hidden_delta(W_next: Array, delta_next: Array, slope: Array) -> Array:
-    """Eq. (4) corrected: delta[l] = (W[l+1]^T delta[l+1]) o sigma'(z[l]), (n, 1)."""
+    """Eq. (4) corrected: delta[l] = (W[l+1]^T delta[l+1]) ∘ sigma'(z[l]), (n, 1)."""
     return (W_next.T @ delta_next) * slope
 
 
@@ -129,17 +129,17 @@ def figure_1_a3(sigma: Callable[[Array], Array], z3: Array) -> Array:
 
 
 def eq_9_middle_printed(W3: Array, d3: Array, s2: Array) -> Array:
-    """Eq. (9), middle member as printed: (W[3] o delta[3]) sigma'(z[2]), element by element, (1, 3)."""
+    """Eq. (9), middle member as printed: (W[3] ∘ delta[3]) sigma'(z[2]), element by element, (1, 3)."""
     return (W3 * d3) * s2.T
 
 
 def eq_9_middle(W3: Array, d3: Array, s2: Array, x: Array) -> Array:
-    """Eq. (9), middle member corrected: ((W[3]^T delta[3]) o sigma'(z[2])) x^T."""
+    """Eq. (9), middle member corrected: ((W[3]^T delta[3]) ∘ sigma'(z[2])) x^T."""
     return ((W3.T @ d3) * s2) @ x.T
 
 
 def eq_9_last(W3: Array, s2: Array, a3: Array, y: Array, x: Array) -> Array:
-    """Eq. (9), last member: (W[3]^T o sigma'(z[2])) (a[3] - y) x^T."""
+    """Eq. (9), last member: (W[3]^T ∘ sigma'(z[2])) (a[3] - y) x^T."""
     return (W3.T * s2) @ (a3 - y) @ x.T
 
 
@@ -149,17 +149,17 @@ def eq_12_printed(a3: Array, y: Array, W3: Array, s2: Array, x: Array) -> Array:
 
 
 def eq_12(a3: Array, y: Array, W3: Array, s2: Array, x: Array) -> Array:
-    """Eq. (12) corrected: ((a[3] - y) W[3]^T o sigma'(z[2])) x^T."""
+    """Eq. (12) corrected: ((a[3] - y) W[3]^T ∘ sigma'(z[2])) x^T."""
     return (((a3 - y) * W3.T) * s2) @ x.T
 
 
 def eq_13(a3: Array, y: Array, W3: Array, s2: Array, x: Array) -> Array:
-    """Eq. (13): (a[3] - y) W[3]^T o sigma'(z[2]) x^T, from left to right."""
+    """Eq. (13): (a[3] - y) W[3]^T ∘ sigma'(z[2]) x^T, from left to right."""
     return (a3 - y) * W3.T * s2 @ x.T
 
 
 def eq_14(W3: Array, s2: Array, a3: Array, y: Array, x: Array) -> Array:
-    """Eq. (14): (W[3]^T o sigma'(z[2])) (a[3] - y) x^T, every product as printed."""
+    """Eq. (14): (W[3]^T ∘ sigma'(z[2])) (a[3] - y) x^T, every product as printed."""
     return (W3.T * s2) @ (a3 - y) @ x.T
 
 

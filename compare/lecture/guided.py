@@ -30,6 +30,11 @@ def _log_loss_is_the_cost() -> bool:
     return bool(apart == 0 and sympy.simplify((printed - stable).subs(z, 0)) == 0)
 
 
+def _layered(name: str) -> str:
+    """z2 as the lecture writes it: z[2]."""
+    return f"{name[0]}[{name[1:]}]"
+
+
 def _step() -> dict[str, Any]:
     """One step on one sample: every value, delta and gradient, by hand and by autograd."""
     net = mbp.Sequential([mbp.Linear(3, 3), mbp.Sigmoid(), mbp.Linear(3, 1)])
@@ -54,15 +59,17 @@ def _step() -> dict[str, Any]:
 
     called = names(net, params)
     rows: list[tuple[str, Tensor, Tensor | None]] = []
+    for path, weight in named(params):
+        rows.append((_layered(called.parameters[path]), weight.clone(), twin.parameters[path].detach().clone()))
     for path, name in called.outputs.items():
-        rows.append((name, values[path], seen[path].detach()))
-    rows.append(("a3", a3, torch.sigmoid(seen["2"].detach())))
+        rows.append((_layered(name), values[path], seen[path].detach()))
+    rows.append(("a[3]", a3, torch.sigmoid(seen["2"].detach())))
     for path, name in reversed(called.outputs.items()):
         if name[0] == "z":
-            rows.append((f"delta{name[1:]}", deltas[path], seen[path].grad))
+            rows.append((f"delta[{name[1:]}]", deltas[path], seen[path].grad))
     gradients = dict(named(grads))
     for path, name in called.parameters.items():
-        rows.append((f"dJ/d{name}", gradients[path], twin.parameters[path].grad))
+        rows.append((f"dJ/d{_layered(name)}", gradients[path], twin.parameters[path].grad))
     printed = float(e.log_loss(a3, y, torch.log))
     mbp.sgd_step_(params, grads, LR)
     after = float(loss.forward(net.forward(params, x)[0], y)[0])

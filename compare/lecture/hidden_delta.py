@@ -103,8 +103,8 @@ def judge(runs: Runs) -> Outcome:
         ),
     )
     note = Text(
-        "wrong as printed, except with one unit in layer l+1; right as (W^T delta) o sigma'",
-        "errada como impressa, salvo com uma unidade na camada l+1; certa como (W^T delta) o sigma'",
+        "wrong as printed, except with one unit in layer l+1; right as (W^T delta) ∘ sigma'",
+        "errada como impressa, salvo com uma unidade na camada l+1; certa como (W^T delta) ∘ sigma'",
     )
     return Outcome(claims, note, tables=(_by_hand(),))
 
@@ -124,14 +124,14 @@ def _by_hand() -> Table:
     W = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64)
     delta, slope = torch.tensor([[1.0], [-1.0]], dtype=torch.float64), torch.full((2, 1), 0.25, dtype=torch.float64)
     rows = (
-        ("(W o delta) o sigma'", _plain(f.hidden_delta_printed(W, delta, slope))),
-        ("(W o delta) sigma'", _plain(f.hidden_delta_printed_times(W, delta, slope))),
-        ("(W^T delta) o sigma'", _plain(f.hidden_delta(W, delta, slope))),
+        ("(W ∘ delta) ∘ sigma'", _plain(f.hidden_delta_printed(W, delta, slope))),
+        ("(W ∘ delta) sigma'", _plain(f.hidden_delta_printed_times(W, delta, slope))),
+        ("(W^T delta) ∘ sigma'", _plain(f.hidden_delta(W, delta, slope))),
         ("autograd", _plain(_true_delta(W, delta))),
     )
     caption = Text(
-        f"By hand: W = {_plain(W)}, delta[l+1] = {_plain(delta)}, z[l] = 0, so sigma' = 1/4",
-        f"À mão: W = {_plain(W)}, delta[l+1] = {_plain(delta)}, z[l] = 0, logo sigma' = 1/4",
+        f"By hand: W = {_plain(W)}, delta[l+1] = {_plain(delta)}, z[l] = 0, s∘ sigma' = 1/4",
+        f"À mão: W = {_plain(W)}, delta[l+1] = {_plain(delta)}, z[l] = 0, log∘ sigma' = 1/4",
     )
     return Table(caption, (Text("formula", "fórmula"), Text("value", "valor")), rows)
 
@@ -169,5 +169,6 @@ STATEMENTS = (
         ),
         (f.hidden_delta_printed, f.hidden_delta_printed_times, f.hidden_delta),
         judge,
+        corrected=(r"\delta^{[\ell]} = (W^{[\ell+1]T} \delta^{[\ell+1]}) \circ \sigma'(z^{[\ell]})",),
     ),
 )

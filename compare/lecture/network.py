@@ -100,12 +100,12 @@ def sampled(what: Text, report: Report, tex: str, *, should: bool = True) -> Cla
         report.ok,
         should,
         tex,
-        _found(report),
+        found(report),
         Text(f"held against autograd under {tried} conditions", f"confrontada com o autograd em {tried} condições"),
     )
 
 
-def _found(report: Report) -> Text:
+def found(report: Report) -> Text:
     """What the check says of the first quantity that is wrong, nothing where all is right."""
     bad = report.first_wrong
     if bad is None:

@@ -182,5 +182,11 @@ STATEMENTS = (
             f.eq_11_line_6,
         ),
         judge,
+        corrected=(
+            (
+                r"-(1 - y) \frac{1}{1 - \sigma(z^{[3]})} (-1) \sigma'(z^{[3]}) - y \frac{1}{\sigma(z^{[3]})} "
+                r"\sigma'(z^{[3]})"
+            ),
+        ),
     ),
 )

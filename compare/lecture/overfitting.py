@@ -13,7 +13,7 @@ from compare.lecture import experiments as e
 from compare.lecture import formulas as f
 from compare.lecture.drawings import draw_overfitting, draw_sweep
 from compare.lecture.runs import Runs
-from compare.lecture.statement import Claim, Figure, Outcome, Statement, Table, Text, same
+from compare.lecture.statement import Claim, Figure, Outcome, Statement, Table, Text, in_words, same
 from compare.run.config import TrainConfig
 from compare.run.data import Data, load_data
 from compare.run.history import TrainResult
@@ -179,7 +179,7 @@ def judge_section_4(runs: Runs) -> Outcome:
         Claim(
             Text("all runs: gradients as autograd's", "todas: gradientes iguais aos do autograd"),
             all(result.exit_status == 0 for _, result in sweep),
-            note=same(sweep[0][1].verdict),
+            note=in_words(sweep[0][1].verdict),
         ),
     )
     table = Table(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from compare.lecture.runs import Runs
 
 Language = Literal["en", "pt"]
+LANGUAGES: tuple[Language, ...] = ("en", "pt")
 Verdict = Literal["right", "slip", "broken"]
 
 
@@ -33,6 +34,12 @@ def same(text: str) -> Text:
 
 
 NONE = same("")
+
+
+def in_words(verdict: str) -> Text:
+    """The verdict on the gradients of a training run."""
+    portuguese = {"equal bit for bit": "iguais bit a bit", "within the noise floor": "iguais a menos de arredondamento"}
+    return Text(verdict, portuguese.get(verdict, verdict))
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Table:
 
     caption: Text
     head: tuple[Text, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str | Text, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,7 @@ class Statement:
     text: tuple[Text, ...]  # what it means, what is right and what is a slip; paragraphs
     formulas: tuple[Callable[..., Any], ...]
     judge: Callable[[Runs], Outcome]
+    corrected: tuple[str, ...] = ()  # as it must read, where the print slips
 
     def run(self, runs: Runs) -> Outcome:
         """Judge. A formula that cannot even be evaluated is a broken claim, not an error of the whole table."""

@@ -127,7 +127,6 @@ def proved(what: Text, holds: bool, tex: str = "", *, should: bool = True) -> Cl
 
 def put_all(expressions: Any, values: Mapping[Any, Any]) -> Any:
     """The expressions with some symbols replaced."""
-    out = np.asarray(expressions, dtype=object)
-    return np.array([sympy.sympify(x).subs(values, simultaneous=True) for x in out.flat], dtype=object).reshape(
-        out.shape
-    )
+    old = np.asarray(expressions, dtype=object)
+    new = [sympy.sympify(entry).subs(values, simultaneous=True) for entry in old.flat]
+    return np.array(new, dtype=object).reshape(old.shape)

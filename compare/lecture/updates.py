@@ -13,14 +13,18 @@ import manualbp as mbp
 from compare.lecture import experiments as e
 from compare.lecture.drawings import draw_noise, draw_updates
 from compare.lecture.runs import Runs
-from compare.lecture.statement import Claim, Figure, Outcome, Statement, Table, Text, same
+from compare.lecture.statement import LANGUAGES, Claim, Figure, Outcome, Statement, Table, Text, in_words, same
 from compare.run.config import TrainConfig
 from compare.run.data import load_data
 from compare.run.history import EpochReport, TrainResult
 from compare.run.record import RunRecord
 from manualbp import named
 
-UPDATES = ("batch", "mini-batch", "stochastic")
+UPDATES = {
+    "batch": Text("batch", "lote"),
+    "mini-batch": Text("mini-batch of 32", "mini-lotes de 32"),
+    "stochastic": Text("stochastic", "estocástica"),
+}
 EPOCHS = 4
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MEASURED = Text("measured", "medida")
@@ -35,6 +39,11 @@ class Curve:
     update: str
     result: TrainResult
     seconds: list[float]
+
+    @property
+    def name(self) -> Text:
+        """How it is called."""
+        return UPDATES[self.update]
 
     @property
     def steps(self) -> int:
@@ -140,6 +149,11 @@ def _log_noise(runs: Runs, points: list[Noise]) -> None:
             )
 
 
+def _each(values: dict[str, str]) -> Text:
+    """One value for each way to update."""
+    return Text(*(", ".join(f"{UPDATES[u][language]} {v}" for u, v in values.items()) for language in LANGUAGES))
+
+
 def judge(runs: Runs) -> Outcome:
     """Steps an epoch, cost an epoch, and the noise of the estimate."""
     found: list[Curve] = runs.once("section-3", lambda: curves(runs))
@@ -158,12 +172,12 @@ def judge(runs: Runs) -> Outcome:
         Claim(
             Text("steps an epoch: 1, m/B, m", "passos por época: 1, m/B, m"),
             all(by[u].steps == n for u, n in steps.items()),
-            note=same(", ".join(f"{u} {c.steps}" for u, c in by.items())),
+            note=_each({u: str(c.steps) for u, c in by.items()}),
         ),
         Claim(
             Text("all three: gradients as autograd's", "os três: gradientes iguais aos do autograd"),
             all(c.result.exit_status == 0 for c in found),
-            note=same(found[0].result.verdict),
+            note=in_words(found[0].result.verdict),
         ),
         Claim(
             Text("the batch gradient is the samples' mean", "o gradiente do lote é a média das amostras"),
@@ -186,13 +200,13 @@ def judge(runs: Runs) -> Outcome:
         Claim(
             Text("after as many epochs, more steps: a lower cost", "após as mesmas épocas, mais passos: custo menor"),
             last["stochastic"] < last["mini-batch"] < last["batch"],
-            note=same(", ".join(f"{u} {v:.3f}" for u, v in last.items())),
+            note=_each({u: f"{v:.3f}" for u, v in last.items()}),
         ),
     )
     updates_table = Table(
         Text(f"{EPOCHS} epochs on {m} samples, learning rate 0.1", f"{EPOCHS} épocas em {m} amostras, taxa 0.1"),
         (Text("update", "atualização"), Text("steps", "passos"), Text("seconds", "segundos"), Text("cost", "custo")),
-        tuple((c.update, str(c.result.steps), f"{c.seconds[-1]:.2f}", f"{last[c.update]:.4f}") for c in found),
+        tuple((c.name, str(c.result.steps), f"{c.seconds[-1]:.2f}", f"{last[c.update]:.4f}") for c in found),
     )
     noise_table = Table(
         Text("Variance of the gradient of B samples", "Variância do gradiente de B amostras"),
@@ -235,7 +249,10 @@ def judge(runs: Runs) -> Outcome:
             (5.5, 3.2),
         ),
     )
-    note = Text(f"variance of the estimate falls as B^{falls:.2f}", f"a variância da estimativa cai como B^{falls:.2f}")
+    note = Text(
+        f"variance of the estimate falls as 1/B: log-log slope {falls:.2f}",
+        f"a variância da estimativa cai como 1/B: inclinação log-log {falls:.2f}",
+    )
     reasoning = Text(
         "Seconds are those of both networks, hand-written and autograd, with their comparison.",
         "Os segundos são os das duas redes, à mão e autograd, com a comparação entre elas.",

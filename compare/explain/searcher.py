@@ -1,0 +1,120 @@
+"""The parent's side of the child that runs edited code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from compare.check.backward import Backward
+from compare.check.codec import pack
+from compare.explain.bench import Bench
+from compare.explain.observe import Observation, alike
+from compare.explain.program import NotReadable, Program, read
+from compare.isolate import Child, Failure, Limits
+from compare.wire import WireError
+
+GRACE = 5.0  # seconds that a request may take beyond what it was given
+MEMORY = 2 * 2**30
+LOADING = 20.0  # seconds
+RUN = 5.0  # seconds for one run of one edited backward
+
+
+class Searcher:
+    """The child that searches repairs; started when it is first needed, and only where the source can be read."""
+
+    def __init__(self, backward: Backward, bench: Bench | None = None) -> None:
+        self.bench = bench  # where this process is a child already
+        self.why = ""
+        self.child: Child | None = None
+        self.program: Program | None = None
+        self.tried = 0
+        try:
+            self.program = read(backward)
+        except NotReadable as error:
+            self.why = str(error)
+
+    def __enter__(self) -> Searcher:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.child is not None:
+            self.child.close()
+
+    def call(self, method: str, asked: dict[str, Any], seconds: float) -> tuple[Any, dict[str, Tensor]] | None:
+        """The child's answer; None where there is none. A child that was ended is not started again."""
+        if self.program is None:
+            return None
+        try:
+            if self.child is None and self.bench is None:
+                self.child = Child("compare.explain.bench:Bench", Limits(memory=MEMORY), threads=1)
+                self._ask("load", self._sent(), LOADING)
+            elif self.bench is not None and self.bench.program is None:
+                self._ask("load", self._sent(), LOADING)
+            return self._ask(method, asked, seconds)
+        except (Failure, WireError) as error:
+            self.why = str(error)
+            if not (isinstance(error, Failure) and error.kind == "raised"):
+                self.program = None
+            return None
+
+    def _sent(self) -> dict[str, Any]:
+        p = self.program
+        assert p is not None
+        pieces = tuple((q.source, q.file, q.line) for q in (p.main, *p.helpers))
+        return {"pieces": pieces, "modules": p.modules, "constants": p.constants}
+
+    def _ask(self, method: str, asked: dict[str, Any], seconds: float) -> tuple[Any, dict[str, Tensor]]:
+        data, tensors = pack(asked)
+        if self.child is not None:
+            return self.child.call(method, data, tensors, seconds=seconds)
+        try:
+            answer: tuple[Any, dict[str, Tensor]] = getattr(self.bench, method)(data, tensors)
+        except Exception as error:
+            raise Failure("raised", f"{type(error).__name__}: {error}") from error
+        return answer
+
+    def repairs(
+        self, seen: Observation, others: list[Observation], target: str, like: list[str], seconds: float
+    ) -> list[dict[str, Any]]:
+        """Repairs of a step that hold under one condition and these others."""
+        asked = {
+            "values": seen.values,
+            "target": target,
+            "expected": seen.local[target],
+            "given": seen.given.get(target),
+            "inputs": sorted(seen.inputs),
+            "quantities": sorted(seen.quantities),
+            "deltas": seen.deltas(target),
+            "like": like,
+            "others": [(o.values, o.local[target]) for o in others if target in o.local],
+            "seconds": seconds,
+        }
+        answer = self.call("search", asked, seconds + GRACE)
+        if answer is None:
+            return []
+        self.why = answer[0]["why"] or self.why
+        self.tried += answer[0]["tried"]
+        return list(answer[0]["found"])
+
+    def run(self, which: int, values: dict[str, Any]) -> dict[str, Tensor] | None:
+        """What the edited backward number `which` returns for these values."""
+        answer = self.call("run", {"values": values, "which": which}, RUN)
+        return None if answer is None else answer[1]
+
+    def holds(self, which: int, target: str, seen: Observation) -> bool:
+        """Whether a repair makes the step right here too, and leaves the deltas that it was handed alone."""
+        gradients = self.run(which, seen.values)
+        if gradients is None or target not in gradients or not alike(gradients[target], seen.local[target]):
+            return False
+        return all(n in gradients and alike(gradients[n], seen.given[n]) for n in seen.deltas(target))
+
+    def harmless(self, which: int, target: str, seen: Observation) -> bool:
+        """Whether every step that was right, given its deltas, is right given the mended ones."""
+        gradients = self.run(which, seen.values)
+        if gradients is None:
+            return False
+        new = seen.given | {n: g for n, g in gradients.items() if n in seen.local and g.shape == seen.local[n].shape}
+        expected = seen.expect(new)
+        right = [n for n, g in seen.given.items() if n in seen.local and alike(g, seen.local[n])]
+        return all(alike(new[n], expected[n]) for n in right if n != target and n in expected)

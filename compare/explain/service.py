@@ -1,0 +1,100 @@
+"""Explaining a report on a user's file: the file runs in a child, and what comes back are words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from compare.check.report import Report, Row
+from compare.check.subject import find, find_backward
+from compare.child import load
+from compare.explain.bench import Bench
+from compare.explain.causes import CAUSES
+from compare.explain.explanation import SECONDS, WRONG, explain
+from compare.isolate import Child, Failure, Limits
+from compare.wire import WireError
+
+FIELDS = ("cause", "explanation", "repair", "line")
+LONGEST = 2000  # characters of one text
+GRACE = 10.0  # seconds to import the file
+
+
+class Explain:
+    """A service for `compare.isolate.Child`: it is the child in which the file, and edits of its backward, run."""
+
+    def explain(self, data: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        """The explained rows of `data["rows"]`: their cause, explanation, repair and line by name."""
+        subject = find(load(data["path"]), data["name"])
+        if subject.kind != "derivation":
+            return {}, {}
+        backward = subject.parts["backward"]
+        if data["hand"]:
+            backward, _ = find_backward(load(data["hand"]), data["hand_name"])
+        rows = tuple(
+            Row(name, verdict, condition=c, explanation=e, line=at) for name, verdict, c, e, at in data["rows"]
+        )
+        report = explain(
+            Report(rows),
+            subject.parts["forward"],
+            backward,
+            subject.parts["inputs"],
+            seconds=data["seconds"],
+            seed=data["seed"],
+            bench=Bench(),
+        )
+        return {row.name: {field: getattr(row, field) for field in FIELDS} for row in report.rows}, {}
+
+
+def explain_file(
+    report: Report,
+    file: str | Path,
+    name: str = "",
+    *,
+    hand: str | Path = "",
+    hand_name: str = "",
+    seconds: float = SECONDS,
+    seed: int = 0,
+    memory: int = 4 * 2**30,
+) -> Report:
+    """`explain` for a report on a file: `hand` is the submission whose backward it is, where that is another file.
+
+    The report as it is where nothing is wrong, and where the child gives no answer.
+    """
+    rows = [[r.name, r.verdict, r.condition, r.explanation, r.line] for r in report.rows if r.verdict in WRONG]
+    if not rows:
+        return report
+    asked = {
+        "path": str(Path(file).resolve()),
+        "name": name,
+        "hand": str(Path(hand).resolve()) if hand else "",
+        "hand_name": hand_name,
+        "rows": rows,
+        "seconds": seconds,
+        "seed": seed,
+    }
+    try:
+        with Child("compare.explain.service:Explain", Limits(memory=memory), threads=1) as child:
+            answer, _ = child.call("explain", asked, seconds=seconds + GRACE)
+    except (Failure, WireError):
+        return report
+    return replace(report, rows=tuple(_told(row, answer) for row in report.rows))
+
+
+def _told(row: Row, answer: Any) -> Row:
+    """A row with the words of a child that ran a user's code: short, printable, and a cause that there is."""
+    told = answer.get(row.name) if isinstance(answer, dict) else None
+    if not isinstance(told, dict) or told.get("cause") not in CAUSES or row.verdict not in WRONG:
+        return row
+    words = {field: told.get(field) for field in FIELDS}
+    if not all(isinstance(text, str) for text in words.values()):
+        return row
+    return replace(row, **{field: _printable(str(text)) for field, text in words.items()})
+
+
+def _printable(text: str) -> str:
+    """A text that moves no cursor: other control characters than the end of a line become spaces."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text[:LONGEST])
