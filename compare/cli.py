@@ -45,6 +45,11 @@ COMMANDS: dict[str, Command] = {
         "write a commented derivation to fill in",
         "manualbp new hw.py",
     ),
+    "grade": Command(
+        "compare.commands.grade:GradeFolder",
+        "grade a folder of submissions against a reference",
+        "manualbp grade submissions --reference teacher.py --out grades.csv",
+    ),
     "train": Command(
         "compare.commands.train:Train",
         "train by hand-written gradients next to autograd, comparing both at every step",
@@ -59,6 +64,11 @@ COMMANDS: dict[str, Command] = {
         "compare.commands.replay:Replay",
         "repeat the step at which a run's gradients did not agree",
         "manualbp replay NAME",
+    ),
+    "lecture": Command(
+        "compare.commands.lecture:Lecture",
+        "run the lecture: every equation, figure and exercise gets a verdict",
+        "manualbp lecture --report lecture.html",
     ),
 }
 

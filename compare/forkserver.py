@@ -4,10 +4,10 @@
 
 The fork server has imported torch and the service and nothing of any user's, so that a child starts in milliseconds.
 The supervisor is a "child subreaper" (Linux): a process whose own parent ends becomes the supervisor's child, whatever
-group or session it is in, so none can leave the tree. Once the parent closes its end of the status socket, or dies, the
-supervisor kills its descendants until it has none, says "gone" and ends. Should the user's code kill its supervisor,
-the descendants fall to the fork server, which kills them. Elsewhere than on Linux there is no subreaper: a process that
-detaches itself is then killed only if the parent has seen it.
+group or session it is in, so none can leave the tree. When the parent asks for the end, or dies, the supervisor kills
+its descendants until it has none and only then ends. Should the user's code kill its supervisor, the descendants fall
+to the fork server, which kills them. Elsewhere than on Linux there is no subreaper: a process that detaches itself is
+then killed only if the parent has seen it.
 """
 
 from __future__ import annotations

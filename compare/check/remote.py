@@ -37,7 +37,7 @@ class Remote:
     def __init__(
         self,
         reference: Child,
-        hand: Child | None,
+        hand: Child,
         *,
         file: str,
         hand_file: str | None = None,
@@ -94,9 +94,9 @@ class Remote:
             raise self.fatal
         return report
 
-    def finish(self) -> None:
+    def finish(self, *sides: str) -> None:
         """Raises CannotRun where a child's torch or harness was changed: its numbers are not to be believed."""
-        for side in ("reference", "hand") if self._hand is not None else ("reference",):
+        for side in sides:
             try:
                 self.ask(side, "intact", None)
             except Raised as raised:
@@ -107,7 +107,6 @@ class Remote:
     ) -> tuple[Any, dict[str, Tensor]]:
         """One request to a child, within what is left of the time. Raises Raised, or CannotRun and keeps it."""
         child = self._reference if side == "reference" else self._hand
-        assert child is not None
         try:
             reply, received = child.call(method, data, tensors, seconds=max(0.0, self.deadline - time.monotonic()))
             if not isinstance(reply, dict):
@@ -194,7 +193,7 @@ def check_file(
                 )
         except Raised as raised:
             raise CannotRun(raised.line, kind="raised", side="reference") from None
-        remote.finish()
+        remote.finish("reference", "hand")
     if not isinstance(report, Report):
         raise CannotRun(f"{file}: the report is malformed", kind="protocol", side="reference")
     return report

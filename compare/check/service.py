@@ -34,7 +34,7 @@ from compare.check.hooks import ForwardFailed, trace
 from compare.check.layer import CONDITIONS, layer_evaluator
 from compare.check.lines import source_lines
 from compare.check.noise import Jitter, _Arithmetic, measure
-from compare.check.subject import Subject, find, find_backward
+from compare.check.subject import Subject, find, find_backward, find_reference
 from compare.child import Refusal, describe, load
 
 Reply = tuple[Any, dict[str, Tensor]]
@@ -61,7 +61,7 @@ class Reference:
         self._file = Path(data["path"]).name
         module = load(data["path"])
         _unharmed(self._file)
-        self._subject = find(module, data["name"])
+        self._subject = find(module, data["name"]) if data["complete"] else find_reference(module, data["name"])
         parts = self._subject.parts
         tried: Iterable[Condition] = CONDITIONS
         if self._subject.kind == "derivation":
@@ -74,6 +74,15 @@ class Reference:
         lowest = lowest_dtype(parts["inputs"], data["seed"]) if self._subject.kind == "derivation" else None
         packed, out = codec.pack({"kind": self._subject.kind, "conditions": list(tried), "dtype": lowest})
         return packed, out
+
+    def graded(self, data: Any, tensors: Any) -> Reply:
+        """For grading: the quantities on the path to J, those that the file lists, and whether it has a backward."""
+        parts = self._subject.parts
+        condition = next(iter(conditions(parts["inputs"], data["seed"])))
+        with default_dtype(condition.dtype):
+            order = list(trace(parts["forward"], realise(parts["inputs"], condition)).gradients({}))
+        listed = None if parts["quantities"] is None else list(parts["quantities"])
+        return {"order": order, "listed": listed, "backward": parts["backward"] is not None}, {}
 
     def begin(self, data: Any, tensors: Any) -> Reply:
         """Forget what was found out about an earlier backward."""

@@ -48,6 +48,19 @@ def find(module: ModuleType, name: str = "") -> Subject:
     raise Refusal(f"{file} {has}; `manualbp new FILE` writes an example")
 
 
+def find_reference(module: ModuleType, name: str = "") -> Subject:
+    """A teacher's derivation: inputs and forward, and if they are there backward and `quantities`, names to grade."""
+    holder: Any = _resolved(module, name) if name else module
+    parts = {part: _part(holder, part) for part in (*PARTS, "quantities")} if holder is not None else {}
+    missing = [part for part in ("inputs", "forward") if parts.get(part) is None]
+    if missing:
+        raise Refusal(f"{_file(module)} defines no {f'{name}.' if name else ''}{' and no '.join(missing)}")
+    listed = parts["quantities"]
+    if listed is not None and not (isinstance(listed, list | tuple) and all(isinstance(n, str) for n in listed)):
+        raise Refusal(f"{_file(module)}: quantities must be a list of names, got {type(listed).__name__}")
+    return Subject("derivation", parts)
+
+
 def find_backward(module: ModuleType, name: str = "") -> tuple[Callable[..., Any], Callable[..., Any] | None]:
     """A submission's backward, and its forward if it has one. Raises Refusal, in one line."""
     holder: Any = _resolved(module, name) if name else module

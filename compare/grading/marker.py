@@ -1,0 +1,169 @@
+"""One worker's hold on the reference: it has submission after submission judged against the same child."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from compare.check import codec
+from compare.check.conditions import Condition
+from compare.check.derivation import checked
+from compare.check.remote import HAND, REFERENCE, CannotRun, Raised, Remote, words
+from compare.check.report import Report
+from compare.check.verdict import match
+from compare.grading.submissions import Submission
+from compare.isolate import Child, Limits
+from compare.wire import one_line
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How submissions are judged."""
+
+    reference: Path
+    name: str = ""  # of the derivation in the reference
+    hand_name: str = ""  # of the derivation in a submission; empty: the file itself
+    seconds: float = 30.0
+    timeout: float = 60.0
+    memory: int = 2 * 2**30
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a submission: a report, or why there is none; and how its own forward compares."""
+
+    report: Report | None = None
+    failed: str = ""
+    cheated: bool = False  # it changed torch or the harness
+    forward: str = ""  # "right", "wrong", or empty where it has none
+    forward_note: str = ""
+
+
+class Marker:
+    """Holds a child with the reference loaded, and starts it again when it has been lost."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.limits = Limits(seconds=settings.timeout, memory=settings.memory)
+        self.graded: dict[str, Any] = {}  # see Reference.graded
+        self._reference: Child | None = None
+        self._loaded: dict[str, Any] = {}
+        self._values: dict[str, Any] = {}  # of the reference's forward at the first condition
+
+    def close(self) -> None:
+        """End the child."""
+        if self._reference is not None:
+            self._reference.close()
+            self._reference = None
+
+    def mark(self, submission: Submission) -> Outcome:
+        """Judge a submission. Raises ValueError only for what is wrong with the reference."""
+        if submission.refused:
+            return Outcome(failed=submission.refused)
+        reference = self._started()
+        with tempfile.TemporaryDirectory(prefix="manualbp-") as folder:
+            file = submission.copy_to(Path(folder))
+            with Child(HAND, self.limits, threads=1) as hand:
+                remote = self._remote(reference, hand, file.name)
+                try:
+                    return self._marked(remote, file)
+                except CannotRun as failure:
+                    if failure.side == "reference":
+                        self.close()  # it was ended, or hangs in a forward
+                    return Outcome(failed=one_line(str(failure)), cheated=" replaces " in str(failure))
+
+    def _marked(self, remote: Remote, file: Path) -> Outcome:
+        source = {"path": str(file), "name": self.settings.hand_name, "complete": False}
+        try:
+            loaded, _ = remote.ask("hand", "load", source)
+            lines = words(loaded.get("lines"))
+            remote.ask("reference", "begin", None)
+        except Raised as raised:
+            raise CannotRun(raised.line, kind="raised", side="hand") from None
+        tried: Sequence[Condition] = self._loaded["conditions"]
+        dtype = self._loaded["dtype"]
+        try:
+            report = remote.judged(
+                lambda: checked(remote, tried, dtype=dtype, lines=lines, seconds=self.settings.seconds)
+            )
+        except CannotRun:
+            raise
+        except ValueError as error:
+            raise CannotRun(str(error), kind="raised", side="reference") from None
+        verdict, note = self._forward(remote, tried[0]) if loaded.get("forward") else ("", "")
+        remote.finish("hand")
+        return Outcome(report, forward=verdict, forward_note=note)
+
+    def _forward(self, remote: Remote, condition: Condition) -> tuple[str, str]:
+        """The submission's own forward against the reference's values: a verdict and, where wrong, a note."""
+        if not self._values:
+            self._values = codec.unpack(*remote.ask("reference", "values", *codec.pack(condition)))
+        question = {"inputs": self._values["inputs"], "dtype": condition.dtype}
+        try:
+            own = codec.unpack(*remote.ask("hand", "forward", *codec.pack(question)))
+        except Raised as raised:
+            return "wrong", f"its own forward: {raised.line}"
+        return compared_values(own, self._values["values"], self._values["floors"])
+
+    def _remote(self, reference: Child, hand: Child, file: str) -> Remote:
+        deadline = time.monotonic() + self.settings.timeout
+        return Remote(reference, hand, file=self.settings.reference.name, hand_file=file, deadline=deadline)
+
+    def _started(self) -> Child:
+        """The child with the reference, loaded. Raises ValueError where that cannot be used."""
+        if self._reference is not None:
+            return self._reference
+        child = Child(REFERENCE, self.limits, threads=1)
+        remote = self._remote(child, child, self.settings.reference.name)
+        source = {
+            "path": str(self.settings.reference.resolve()),
+            "name": self.settings.name,
+            "seed": self.settings.seed,
+            "complete": False,
+        }
+        try:
+            self._loaded = codec.unpack(*remote.ask("reference", "load", source))
+            self.graded, _ = remote.ask("reference", "graded", {"seed": self.settings.seed})
+        except Raised as raised:
+            child.close()
+            raise ValueError(raised.line) from None
+        except BaseException:
+            child.close()
+            raise
+        self._reference = child
+        return child
+
+    def start(self) -> None:
+        """Load the reference now; `graded` is then known."""
+        self._started()
+
+
+def compared_values(own: Any, values: Mapping[str, Tensor], floors: Mapping[str, Tensor]) -> tuple[str, str]:
+    """Whether the values that bear the same names are the same, up to rounding; the first that is not, in words."""
+    if not isinstance(own, dict):
+        return "wrong", "its own forward gives nothing that can be compared"
+    for name in (*(n for n in values if n != "J"), "J"):
+        mine = own.get(name)
+        if not isinstance(mine, Tensor):
+            continue
+        value = values[name]
+        if name == "J":
+            mine = mine.reshape(value.shape) if mine.numel() == value.numel() else mine
+        if mine.shape != value.shape:
+            return (
+                "wrong",
+                f"its own forward: {name} has shape {tuple(mine.shape)}, the reference's {tuple(value.shape)}",
+            )
+        seen = match((mine.to(value.dtype),), value, floors[name])
+        if not seen.ok:
+            at = tuple(int(i) for i in (seen.excess == seen.excess.max()).nonzero()[0])
+            index = str(list(at)) if at else ""
+            return "wrong", f"its own forward: {name}{index} is {mine[at]:.6g}, the reference's {value[at]:.6g}"
+    return "right", ""

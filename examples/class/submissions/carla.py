@@ -1,0 +1,14 @@
+import torch
+
+
+def backward(x, W3, y, a2, z3):
+    """One line a step, from J backwards."""
+    m = len(x)
+    dz3 = torch.sigmoid(z3) - y
+    dW3 = dz3.T @ a2 / m
+    db3 = dz3.mean(0)
+    da2 = dz3 @ W3
+    dz2 = da2 * a2 * (1 - a2)
+    dW2 = dz2.T @ x / m
+    db2 = dz2.mean(0)
+    return {"z3": dz3, "W3": dW3, "b3": db3, "a2": da2, "z2": dz2, "W2": dW2, "b2": db2}
