@@ -83,7 +83,7 @@ class Here:
     def smallest(self, name: str, failing: Condition) -> str:
         """The smallest case at which the step that computes `name` is off, as a text."""
         with default_dtype(torch.float64):
-            return smallest(self.forward, self.backward, self.inputs, name, failing)
+            return smallest(self.forward, self.backward, self.inputs, name, failing, self.convention)
 
     def losses(self, condition: Condition, dtype: torch.dtype) -> dict[str, Loss]:
         """What each gradient loses in a dtype."""

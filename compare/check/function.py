@@ -15,8 +15,8 @@ from compare.check.custom.bounded import batch_size, first_rows, fitting
 from compare.check.custom.calls import Arranged, CallFailed, Side, cast, differentiable, gradients
 from compare.check.custom.cotangents import OTHER_VALUES, shared
 from compare.check.custom.findings import Findings
+from compare.check.custom.setting import Setting, numbers
 from compare.check.custom.trial import LATE, Place, attempt
-from compare.check.custom.truth import Setting, numbers
 from compare.check.derivation import default_dtype
 from compare.check.report import Report, Tried
 
@@ -117,7 +117,8 @@ class _Check:
     def _values(self, condition: Condition) -> dict[str, Any]:
         """The inputs in float64, cut to what memory allows."""
         with default_dtype(torch.float64):
-            values, note = fitting(self.exact.fn, realise(self.inputs, condition), self.max_bytes)
+            values = {n: v.detach() if isinstance(v, Tensor) else v for n, v in realise(self.inputs, condition).items()}
+            values, note = fitting(self.exact.fn, values, self.max_bytes)
         if note:
             self.found.note(note)
         return values
@@ -187,7 +188,11 @@ class _Check:
 
     def _try(self, condition: Condition, run: _Run, variant: str, at: Place) -> None:
         """One set of inputs, as drawn, cut to a row or with entries that share memory."""
-        wide = self._values(condition)
+        try:
+            wide = self._values(condition)
+        except ValueError as error:  # a predicate that no draw meets at these sizes
+            self.found.tried.append(Tried(at.name, f"not applicable: {error}"))
+            return
         lay_out = OTHER_VALUES.get(variant)
         if variant == FIRST_ROW:
             if batch_size(wide) < 2:

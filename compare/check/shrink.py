@@ -11,15 +11,18 @@ from torch import Tensor
 
 from compare.check.backward import Backward, call
 from compare.check.conditions import Condition, Inputs, has_specs, realise
-from compare.check.hooks import Forward, trace
+from compare.check.hooks import Forward, Graph, trace
 from compare.check.inputs import Values, dimension_names
+from compare.check.scale import Convention
 
 CANDIDATES = 150  # sets of sizes and values that are tried, smallest first
 CLEAR = 1e-2  # relative error from which a reader sees the mistake in three digits
 SHOWN = 12  # entries of a tensor that fit on a line
 
 
-def smallest(forward: Forward, backward: Backward, inputs: Inputs, name: str, failing: Condition) -> str:
+def smallest(
+    forward: Forward, backward: Backward, inputs: Inputs, name: str, failing: Condition, convention: Convention
+) -> str:
     """A text with the smallest inputs at which the step that computes `name` is off; empty if none is found.
 
     Sizes from 1 up, values rounded to one decimal: only specifications can be drawn anew.
@@ -30,16 +33,26 @@ def smallest(forward: Forward, backward: Backward, inputs: Inputs, name: str, fa
         try:
             drawn = realise(inputs, condition)
             graph = trace(forward, drawn)
-            given = call(backward, graph.values(), graph.quantities).gradients
-            if name not in given:
+            gradients = call(backward, graph.values(), graph.quantities).gradients
+            if name not in gradients:
                 continue
-            expected = graph.gradients({n: g for n, g in given.items() if bool(torch.isfinite(g).all())})[name]
+            given = gradients[name]
+            expected = _expected(graph, gradients, name, convention)
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError):
             continue  # sizes that the forward does not take
         size = float(expected.abs().max()) if expected.numel() else 0.0
-        if size > 0 and float((given[name] - expected).abs().max()) > CLEAR * size:
-            return _told(condition, drawn, graph.values(), name, given[name], expected)
+        if size > 0 and float((given - expected).abs().max()) > CLEAR * size:
+            return _told(condition, drawn, graph.values(), name, given, expected)
     return ""
+
+
+def _expected(graph: Graph, gradients: Mapping[str, Tensor], name: str, convention: Convention) -> Tensor:
+    """What the step should give, handed the deltas that it was handed, with the factor that they carry."""
+    chained = graph.gradients({})
+    deltas = {n: gradients[n] for n in chained if n in gradients and bool(torch.isfinite(gradients[n]).all())}
+    factors = convention.factors(deltas, chained, graph.gradients, graph.inputs)
+    handed = {n: delta / factors.get(n, 1.0) for n, delta in deltas.items()}
+    return graph.gradients(handed)[name] * factors.get(name, 1.0)
 
 
 def _smaller(inputs: Mapping[str, Any], failing: Condition) -> Iterator[Condition]:

@@ -11,6 +11,7 @@ import torch
 from compare.check import real
 
 Backward = Callable[..., Any]
+NORMAL = torch.Generator().manual_seed(0)
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Case:
     row: str = ""
     verdict: str = "wrong"
     says: str = ""  # in the row's condition or explanation
+
+
+def normal(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Normal numbers, the same in every run."""
+    return torch.randn(shape, generator=NORMAL, dtype=dtype)
 
 
 def function(forward: Callable[..., Any], backward: Backward, *, once: bool = False) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from compare.check.custom.calls import cast, differentiable
 
 PASSES = 3  # results of the forward are held about three times: for the backward, as gradients, and under noise
-SMALL = 4096  # numbers in the inputs, below which even all pairs of them take little memory
+PAIRS = 16  # results as large as all pairs of the inputs' numbers that are taken to fit without an estimate
 
 
 class _Bytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -40,8 +40,6 @@ def estimated_bytes(reference: Callable[..., Any], values: Mapping[str, Any]) ->
     """
     wide = [v for v in values.values() if isinstance(v, Tensor)]
     held = sum(8 * v.numel() for v in wide)
-    if sum(v.numel() for v in wide) < SMALL:
-        return held
     counter = _Bytes()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
@@ -60,6 +58,8 @@ def fitting(reference: Callable[..., Any], values: Mapping[str, Any], max_bytes:
     Raises ValueError where even one row does not fit.
     """
     kept = dict(values)
+    if PAIRS * 8 * sum(v.numel() for v in kept.values() if isinstance(v, Tensor)) ** 2 <= max_bytes:
+        return kept, ""
     needed = estimated_bytes(reference, kept)
     if needed <= max_bytes:
         return kept, ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from compare.check.custom.truth import Setting, numbers
+from compare.check.custom.setting import Setting, numbers
 from compare.check.report import Row, Tried
 from compare.check.verdict import OK, WORST_FIRST, Judgement
 

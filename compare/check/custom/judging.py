@@ -10,7 +10,7 @@ from torch import Tensor
 
 from compare.check.constants import PRECISION, THRESHOLD
 from compare.check.custom.calls import CallFailed, cast, gradients
-from compare.check.custom.truth import Combination, Expected, Results, Setting, numbers, results, rms
+from compare.check.custom.setting import Combination, Expected, Results, Setting, numbers, results, rms
 from compare.check.evaluate import Comparison, Evaluation, relative_size
 from compare.check.noise import Jitter
 from compare.check.suspicion import NUDGES, coherence, hull

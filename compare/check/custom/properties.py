@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compare.check.custom.calls import Call, CallFailed, Side, accumulate, cast, comparable, gradients, reached
-from compare.check.custom.truth import Results, Setting
+from compare.check.custom.setting import Results, Setting
 from compare.check.evaluate import Comparison, Evaluation
 from compare.check.noise import Jitter, measure
 from compare.check.verdict import Judgement, judge

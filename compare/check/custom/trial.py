@@ -13,7 +13,8 @@ from compare.check.custom.calls import Arranged, CallFailed, gradients
 from compare.check.custom.findings import FINE, Findings
 from compare.check.custom.judging import judged, told_apart
 from compare.check.custom.properties import Refused, properties, second_order
-from compare.check.custom.truth import ReferenceFailed, Results, Setting, numbers, prepare, results, rms
+from compare.check.custom.setting import Results, Setting, numbers, results, rms
+from compare.check.custom.truth import ReferenceFailed, prepare
 from compare.check.custom.usages import Usage, usages
 from compare.check.report import Tried
 from compare.check.verdict import Judgement

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from compare.check.custom.calls import Arranged, CallFailed, Cotangents, accumulate, gradients, weighed
 from compare.check.custom.cotangents import LARGE, LARGE_OTHERWISE, SAME_VALUES, every_other, padded_rows, transposed
-from compare.check.custom.truth import Combination, Results, Setting, numbers, output_rows, results
+from compare.check.custom.setting import Combination, Results, Setting, numbers, output_rows, results
 
 SUBSETS = 3  # up to this many inputs, every subset of them is tried as those that need a gradient
 
@@ -36,7 +36,7 @@ def usages(s: Setting, *, full: bool) -> Iterator[Usage]:
     """Every usage at a setting; if not `full`, those that other values or sizes can make a difference to."""
     made = [_cotangent_values(s)]
     if full:
-        made += [_cotangent_layouts(s), _input_layouts(s), _needs(s), _graphs(s)]
+        made += [_cotangent_scales(s), _cotangent_layouts(s), _input_layouts(s), _needs(s), _graphs(s)]
     for usage in itertools.chain.from_iterable(made):
         if all(draw in s.draws for draw in usage.combination):
             yield usage
@@ -48,19 +48,28 @@ def _plain(s: Setting, cotangents: Cotangents, *, arranged: Arranged | None = No
 
 
 def _cotangent_values(s: Setting) -> Iterator[Usage]:
+    yield _linear(s, "another random cotangent", {"v": 1.0}, "")
+    yield _linear(s, "negated cotangent", {"u": -1.0}, ": g(-u) is not -g(u)")
+
+
+def _cotangent_scales(s: Setting) -> Iterator[Usage]:
     large = LARGE.get(s.dtype, LARGE_OTHERWISE)
-    linear = "backward is not linear in the cotangent"
-    table: list[tuple[str, Combination, str]] = [
-        ("another random cotangent", {"v": 1.0}, linear),
-        ("negated cotangent", {"u": -1.0}, f"{linear}: g(-u) is not -g(u)"),
-        ("sum of two cotangents", {"mix": 1.0}, f"{linear}: g(2u - 3v) is not 2 g(u) - 3 g(v)"),
-        ("zero cotangent", {"u": 0.0}, "a cotangent of zeros must give a gradient of zeros"),
-        (f"cotangent x {large:g}", {"u": large}, f"{linear}: a large one gives another multiple (clipped?)"),
-        (f"cotangent / {large:g}", {"u": 1 / large}, f"{linear}: a small one gives another multiple (rounded?)"),
-    ]
-    table += [(f"only output {k} used", {f"only {k}": 1.0}, _unused(k)) for k in range(len(s.draws["u"]))]
-    for name, combination, blame in table:
-        yield Usage(name, combination, lambda c=combination: _plain(s, s.cotangents(c)), blame)  # type: ignore[misc]
+    yield _linear(s, "sum of two cotangents", {"mix": 1.0}, ": g(2u - 3v) is not 2 g(u) - 3 g(v)")
+    yield _linear(s, "zero cotangent", {"u": 0.0}, ": zeros must give zeros")
+    yield _linear(s, f"cotangent x {large:g}", {"u": large}, ": a large one gives another multiple (clipped?)")
+    yield _linear(s, f"cotangent / {large:g}", {"u": 1 / large}, ": a small one gives another multiple (rounded?)")
+    for k in range(len(s.draws["u"])):
+        combination = {f"only {k}": 1.0}
+        yield Usage(f"only output {k} used", combination, functools.partial(_combined, s, combination), _unused(k))
+
+
+def _linear(s: Setting, name: str, combination: Combination, how: str) -> Usage:
+    blame = f"backward is not linear in the cotangent{how}"
+    return Usage(name, combination, functools.partial(_combined, s, combination), blame)
+
+
+def _combined(s: Setting, combination: Combination) -> Results:
+    return _plain(s, s.cotangents(combination))
 
 
 def _unused(k: int) -> str:
