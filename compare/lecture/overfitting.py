@@ -105,7 +105,7 @@ def judge_figure_2(runs: Runs) -> Outcome:
         Text("Mean log-loss of the new run", "Log-loss média da nova execução"),
         (Text("epoch", "época"), Text("training", "treino"), Text("validation", "validação"), same("")),
         tuple(
-            (str(k), f"{t:.4f}", f"{v:.4f}", {best: "min", since: "!"}.get(k, ""))
+            (str(k), f"{t:.4f}", f"{v:.4f}", {best: "min", since: "overfitting"}.get(k, ""))
             for k, (t, v) in enumerate(zip(training, validation, strict=True))
         ),
     )

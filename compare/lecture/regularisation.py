@@ -148,7 +148,7 @@ STATEMENTS = (
         "l2-gradient",
         Text("L2 gradient", "gradiente L2"),
         Text("what the penalty adds", "o que a penalização soma"),
-        (r"\frac{\partial J_{L2}}{\partial W} = \frac{\partial J}{\partial W} + \lambda W",),
+        (),
         (
             Text(
                 "The lecture goes from the cost to the update without writing this line; it is the step in between. "
