@@ -5,16 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from compare.explain.numbers import Candidate, Numbers, multiple, same
 from compare.explain.observe import Observation, alike
 from compare.explain.paths import contributions
-from compare.explain.reach import ACTIVATIONS, Reach
-
-NUMBERS = (2.0, 0.5, 3.0, 4.0, 0.25, 1 / 3, 1.5, 2 / 3, 6.0, 10.0)
+from compare.explain.reach import ACTIVATIONS
 
 
 @dataclass(frozen=True)
@@ -25,122 +23,22 @@ class Finding:
     says: str
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A repair told by a key, so that it can be looked for under other conditions too."""
-
-    key: str
-    cause: str
-    says: str
-
-
-class Numbers:
-    """One wrong step under one condition: the gradient given, the one expected, and what is in reach."""
-
-    def __init__(self, seen: Observation, target: str) -> None:
-        self.seen, self.target = seen, target
-        self.given = seen.raw.get(target, seen.given.get(target))
-        self.expected = seen.local[target].double()
-        deltas = {f"d{n}": g for n, g in (seen.local | seen.given).items() if n in seen.order and n != target}
-        named = {n: v for n, v in deltas.items() if n not in seen.values}
-        self.reach = Reach(seen.values, seen.inputs, target, seen.quantities)
-        self.handed = Reach(seen.values | named, seen.inputs, target, seen.quantities)
-        self.zero = float(self.expected.abs().max()) == 0 if self.expected.numel() else True
-
-    @property
-    def tells(self) -> bool:
-        """Whether anything can be told here: the step is wrong, and neither side is nothing but zeros."""
-        if self.given is None or not self.expected.numel():
-            return False
-        finite = bool(torch.isfinite(self.expected).all())
-        return finite and not alike(self.given, self.expected)
-
-    @cached_property
-    def error(self) -> Tensor:
-        """Expected minus given, where the shapes agree."""
-        assert self.given is not None
-        return self.expected - self.given.double()
+class Formulas(Numbers):
+    """Formulas of what is in reach that are missing, too many, or stand for others."""
 
     def candidates(self) -> Iterator[Candidate]:
         """Every repair that makes the step right here, likeliest first."""
         assert self.given is not None
         given = self.given.double()
         if given.shape != self.expected.shape:
-            yield from self._reshaped(given)
+            yield from self.reshaped(given)
             return
-        yield from self._scaled(given)
-        yield from self._permuted(given)
+        yield from self.scaled(given)
+        yield from self.permuted(given)
         yield from self._multiplied(given)
         yield from self._added()
-        yield from self._rounded(given)
+        yield from self.rounded(given)
         yield from self._recognised(given)
-
-    def _right(self, value: Tensor) -> bool:
-        return value.shape == self.expected.shape and alike(value, self.expected)
-
-    def _reshaped(self, given: Tensor) -> Iterator[Candidate]:
-        for axes in _subsets(given.ndim):
-            for keep in (False, True):
-                if self._right(given.sum(axes, keepdim=keep)):
-                    yield Candidate(f"sum {axes}", "bias_not_reduced", f"sum it over axis {_listed(axes)}")
-                if self._right(given.mean(axes, keepdim=keep)):
-                    yield Candidate(f"mean {axes}", "bias_not_reduced", f"average it over axis {_listed(axes)}")
-        for order in itertools.permutations(range(given.ndim)):
-            if given.ndim <= 4 and self._right(given.permute(order)):
-                yield Candidate(f"permute {order}", "missing_transpose", "transpose it")
-        if given.numel() == self.expected.numel() and self._right(given.reshape(self.expected.shape)):
-            yield Candidate("reshape", "wrong_axis", f"give it the shape {tuple(self.expected.shape)}")
-
-    def _scaled(self, given: Tensor) -> Iterator[Candidate]:
-        if self._right(-given):
-            yield Candidate("-", "sign", "turn its sign")
-            return
-        square = float((given * given).sum())
-        ratio = float((given * self.expected).sum()) / square if square > 0 else 0.0
-        if ratio == 0 or not self._right(given * ratio):
-            return
-        sizes = {t.text: t.value for t in self.reach.sizes}
-        penalised = {t.text: t.value for t in self.reach.numbers if t.role == "constant"}
-        for text, value in sizes.items():
-            if _same(ratio, 1 / value):
-                yield Candidate(f"/ {text}", "missing_mean", f"divide it by {text} = {value:g}")
-            if _same(ratio, value):
-                yield Candidate(f"* {text}", "mean_twice", f"multiply it by {text} = {value:g}")
-        for text, value in penalised.items():
-            if _same(ratio, value) or _same(ratio, 1 / value):
-                verb = "multiply" if _same(ratio, value) else "divide"
-                yield Candidate(f"{verb} {text}", "wrong_factor", f"{verb} it by {text}")
-        for number in (*NUMBERS, *(-n for n in NUMBERS)):
-            if _same(ratio, number):
-                yield Candidate(f"* {number:g}", "wrong_factor", f"multiply it by {number:g}")
-        for (n, a), (k, b) in itertools.permutations(sizes.items(), 2):
-            if _same(ratio, a / b):
-                yield Candidate(f"{n} / {k}", "wrong_count", f"divide it by {k} = {b:g}, not by {n} = {a:g}")
-        for text, value in sizes.items():
-            for shifted, words in ((value - 1, f"{text} - 1"), (value**0.5, f"the root of {text}")):
-                if shifted > 0 and (
-                    _same(ratio, shifted / value) or _same(ratio, shifted) or _same(ratio, 1 / shifted)
-                ):
-                    cause = "wrong_count" if "-" in words else "wrong_factor"
-                    yield Candidate(
-                        f"{words} {_same(ratio, 1 / shifted)}", cause, f"a factor {ratio:g} is off: {words}?"
-                    )
-        yield Candidate(f"times {ratio:.9g}", "wrong_factor", f"multiply it by {ratio:.6g}")
-
-    def _permuted(self, given: Tensor) -> Iterator[Candidate]:
-        if given.ndim > 4 or alike(given, given * 0):
-            return
-        for order in itertools.permutations(range(given.ndim)):
-            if order != tuple(range(given.ndim)) and self._right(given.permute(order)):
-                yield Candidate(f"permute {order}", "missing_transpose", "transpose it")
-        for axis in range(given.ndim):
-            if self._right(given.flip(axis)):
-                yield Candidate(f"flip {axis}", "wrong_index", f"reverse it along axis {axis}")
-            for shift in (1, -1):
-                if self._right(given.roll(shift, axis)):
-                    yield Candidate(f"roll {axis} {shift}", "wrong_index", f"shift it by one along axis {axis}")
-        if given.ndim >= 2 and self._right(given.flip(tuple(range(given.ndim)[-2:]))):
-            yield Candidate("flip both", "wrong_index", "turn it by 180 degrees")
 
     def _multiplied(self, given: Tensor) -> Iterator[Candidate]:
         fits = []
@@ -151,7 +49,7 @@ class Numbers:
             if not _spreads(value, given) or not bool(torch.isfinite(value).all()):
                 continue
             fits.append((text, value, role))
-            if self._right(given * value):
+            if self.right(given * value):
                 yield Candidate(f"* {text}", _left_out(role, text), f"multiply it by {text}")
             elif alike(self.expected * value, given) and bool((value != 0).all()):
                 yield Candidate(f"/ {text}", "extra_derivative", f"leave out the factor {text}")
@@ -193,10 +91,10 @@ class Numbers:
         error = self.error
         inputs = self.target in self.seen.inputs
         own = self.reach.tensors.get(self.target)
-        if inputs and own is not None and (coefficient := _multiple(error, own)) is not None:
+        if inputs and own is not None and (coefficient := multiple(error, own)) is not None:
             constants = {t.text: t.value for t in self.reach.numbers if t.role == "constant"}
-            given_l2 = any(_same(coefficient, v) for v in constants.values())
-            name = next((n for n, v in constants.items() if _same(coefficient, v)), f"{coefficient:.6g}")
+            given_l2 = any(same(coefficient, v) for v in constants.values())
+            name = next((n for n, v in constants.items() if same(coefficient, v)), f"{coefficient:.6g}")
             missing = given_l2 and coefficient > 0 and self._no_penalty(own)
             yield Candidate(
                 "own " + (name if given_l2 else "other"),
@@ -229,10 +127,10 @@ class Numbers:
         for term in [*self.handed.plain, *self.handed.products(tuple(error.shape))]:
             if term.value.shape != error.shape or term.text == self.target:
                 continue
-            coefficient = _multiple(error, term.value.double())
+            coefficient = multiple(error, term.value.double())
             if coefficient is None:
                 continue
-            if _same(abs(coefficient), 1.0):
+            if same(abs(coefficient), 1.0):
                 yield Candidate(
                     f"{coefficient:+.0f} {term.text}",
                     "missing_path" if coefficient > 0 else "path_twice",
@@ -240,7 +138,7 @@ class Numbers:
                 )
             else:
                 name = next(
-                    (t.text for t in self.reach.numbers if t.role == "constant" and _same(abs(coefficient), t.value)),
+                    (t.text for t in self.reach.numbers if t.role == "constant" and same(abs(coefficient), t.value)),
                     "",
                 )
                 if name and coefficient > 0 and " @ d" in term.text:
@@ -268,24 +166,6 @@ class Numbers:
         parts = contributions(self.seen.graph, self.target, dict(self.seen.given))
         return len(parts) < 2 or (self.given is not None and any(alike(self.given, p.double()) for p in parts))
 
-    def _rounded(self, given: Tensor) -> Iterator[Candidate]:
-        largest = float(given.abs().max())
-        if largest > 0 and int((given.abs() == largest).sum()) > 1 and self._right_where(given.abs() < largest):
-            beyond = self.expected[given.abs() == largest].abs() >= largest
-            if bool(beyond.all()):
-                yield Candidate("clip", "clipped", f"do not clip it at {largest:.6g}")
-        if bool((given == given.float().double()).all()) and float(self.error.norm()) < 1e-6 * float(
-            self.expected.norm()
-        ):
-            yield Candidate(
-                "float32", "low_precision", "compute it in the dtype of its inputs: it has been through float32"
-            )
-
-    def _right_where(self, chosen: Tensor) -> bool:
-        assert self.given is not None
-        size = float(self.expected.square().mean().sqrt())
-        return bool(((self.given - self.expected).abs()[chosen] <= 1e-9 * size).all())
-
     def _recognised(self, given: Tensor) -> Iterator[Candidate]:
         """What the given gradient is and what it should be, where both are products of what is in reach."""
         products = list(self.handed.products(tuple(given.shape)))
@@ -303,7 +183,7 @@ class Numbers:
             dp = self.handed.tensors.get(f"d{p.text}")
             if p.value.shape == given.shape and dp is not None and p.value.ndim:
                 full = p.value * (dp - (p.value * dp).sum(-1, keepdim=True))
-                if self._right(full) and alike(given, dp * p.value * (1 - p.value)):
+                if self.right(full) and alike(given, dp * p.value * (1 - p.value)):
                     yield Candidate(
                         "softmax",
                         "diagonal_jacobian",
@@ -351,7 +231,7 @@ class Numbers:
 
 def identify(observations: Sequence[Observation], target: str) -> Finding | None:
     """The mistake in a step, if one repair makes it right under every condition at which it is wrong."""
-    numbers = [Numbers(seen, target) for seen in observations if target in seen.local]
+    numbers = [Formulas(seen, target) for seen in observations if target in seen.local]
     telling = [each for each in numbers if each.tells]
     if not telling:
         return None
@@ -369,26 +249,5 @@ def _left_out(role: str, text: str) -> str:
     return "wrong_mask" if role == "mask" else "missing_factor"
 
 
-def _multiple(error: Tensor, term: Tensor) -> float | None:
-    """c where error = c term."""
-    square = float((term * term).sum())
-    if square == 0 or not torch.isfinite(term).all():
-        return None
-    c = float((error * term).sum()) / square
-    return c if c != 0 and alike(error, c * term) else None
-
-
 def _spreads(value: Tensor, over: Tensor) -> bool:
     return all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(over.shape), strict=False))
-
-
-def _same(a: float, b: float) -> bool:
-    return abs(a - b) <= 1e-7 * abs(b)
-
-
-def _subsets(n: int) -> list[tuple[int, ...]]:
-    return [c for r in range(1, min(n, 4) + 1) for c in itertools.combinations(range(n), r)]
-
-
-def _listed(axes: tuple[int, ...]) -> str:
-    return " and ".join(map(str, axes))

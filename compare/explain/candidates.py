@@ -1,0 +1,260 @@
+"""Which edits of which statements are tried for a wrong step, likeliest first. Child process only."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compare.explain.edits import EDITS, Edit
+from compare.explain.pure import in_place
+from compare.explain.reach import Reach
+from compare.explain.site import Proposal, Site
+from compare.explain.syntax import Place, base, places
+from compare.explain.trial import RESULT, Trial, gradient
+
+SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Other values, and what the gradient should be there."""
+
+    values: dict[str, Any]
+    expected: Tensor
+
+
+@dataclass(eq=False)
+class Candidate:
+    """One edit, at one place or at several at once."""
+
+    changes: list[tuple[Site, Proposal]]
+    edit: Edit
+    cost: float
+    statements: list[int]
+
+    @property
+    def cause(self) -> str:
+        """The mistake that it mends."""
+        return self.changes[0][1].cause or self.edit.cause
+
+    @property
+    def key(self) -> str:
+        """Equal for the same edit elsewhere."""
+        return f"{self.edit.name}: {self.changes[0][1].key}"
+
+
+class Candidates:
+    """The edits of a program that can mend one wrong step."""
+
+    most: int | None = None  # proposals of one edit at one place
+
+    def __init__(
+        self,
+        trial: Trial,
+        target: str,
+        expected: Tensor,
+        inputs: frozenset[str],
+        quantities: frozenset[str],
+        deltas: frozenset[str],
+        others: list[Elsewhere] | None = None,
+    ) -> None:
+        self.trial, self.target, self.expected = trial, target, expected.double()
+        self.inputs, self.quantities, self.deltas = inputs, quantities, deltas
+        self.size = float(self.expected.square().mean().sqrt()) if expected.numel() else 0.0
+        self.others = others or []
+        self.tried = 0
+        self.nearer: list[tuple[float, Candidate]] = []
+
+    def ordered(self, like: list[str]) -> list[Candidate]:
+        """Every candidate, likeliest first: single edits, and one edit at all the places where it applies."""
+        singles = list(self.singles())
+        for candidate in singles:
+            if candidate.key in like:
+                candidate.cost -= 6.0
+        groups: dict[str, list[Candidate]] = defaultdict(list)
+        for candidate in singles:
+            groups[candidate.key].append(candidate)
+        together = []
+        for group in groups.values():
+            apart = _disjoint(group)
+            if 2 <= len(apart) <= 8:
+                statements = sorted({k for c in apart for k in c.statements})
+                changes = [change for c in apart for change in c.changes]
+                together.append(Candidate(changes, apart[0].edit, apart[0].cost + 0.5, statements))
+        return sorted([*singles, *together], key=lambda c: c.cost)
+
+    def singles(self) -> Iterator[Candidate]:
+        """Every edit at every place that may be edited."""
+        allowed = self._allowed()
+        for rank, k in enumerate(sorted(allowed, reverse=True)):
+            statement = self.trial.statements[k]
+            statement.siblings = self.trial.statements  # type: ignore[attr-defined]
+            reach = self._reach(k)
+            holder = ast.Module([statement], [])
+            for place in places(holder):
+                yield from self._proposed(place, reach, k, 0.12 * min(rank, 8))
+
+    def _proposed(self, place: Place, reach: Reach, k: int, far: float) -> Iterator[Candidate]:
+        if isinstance(place.node, ast.stmt) and isinstance(place.node, ast.FunctionDef):
+            return
+        if _elsewhere(place, self.trial.statements[k], self.target):
+            return
+        kinds = [edit for edit in EDITS if isinstance(place.node, edit.pattern)]
+        if not kinds:
+            return
+        at = Place(place.node, place.parent, place.field, place.index, place.above[1:] or (self.trial.statements[k],))
+        value, known = self._value(place, k)
+        if isinstance(place.parent, ast.Dict) and isinstance(place.node, ast.Name) and self.target not in self.inputs:
+            far += 1.2  # what is returned under this name is used elsewhere under its own
+        site = Site(at, reach, value, known)
+        for edit in kinds:
+            for proposal in itertools.islice(edit.proposals(site), self.most):
+                yield Candidate([(site, proposal)], edit, edit.cost + proposal.cost + far, [k])
+
+    def _value(self, place: Place, k: int) -> tuple[Any, bool]:
+        """The value that an expression had, where it was computed once."""
+        statement = self.trial.statements[k]
+        if not isinstance(place.node, ast.expr) or not isinstance(statement, SIMPLE):
+            return None, False
+        if any(
+            isinstance(a, ast.comprehension | ast.GeneratorExp | ast.ListComp | ast.DictComp | ast.Lambda)
+            for a in place.above
+        ):
+            return None, False
+        if isinstance(getattr(place.node, "ctx", None), ast.Store) or in_place(place.node):
+            return None, False
+        try:
+            with torch.no_grad():
+                return eval(compile(ast.Expression(place.node), "<value>", "eval"), self.snapshots[k]), True
+        except Exception:  # a function's name, a keyword, or an expression that changes something
+            return None, False
+
+    def _reach(self, k: int) -> Reach:
+        after = self.snapshots[k] if isinstance(self.trial.statements[k], SIMPLE) else self.snapshots[-2]
+        outside = set(self.trial.outside) - set(self.trial.values)
+        values = {n: v for n, v in after.items() if n not in outside or not callable(v)}
+        return Reach(values, self.inputs, self.target, self.quantities)
+
+    def _allowed(self) -> list[int]:
+        """Statements that feed the wrong step and none of the deltas that it was handed."""
+        allowed = []
+        watched = [*self.upstream]
+        for k, statement in enumerate(self.trial.statements):
+            if (
+                k < self.trial.helpers
+                or not isinstance(statement, SIMPLE)
+                or (self.trial.mutates and _in_place(statement))
+            ):
+                allowed.append(k)
+                continue
+            changed = self._influenced(k)
+            if changed is None or (self.target in changed and not changed & set(watched)):
+                allowed.append(k)
+            elif not changed and isinstance(statement, ast.Assign):
+                continue
+        return allowed
+
+    def _influenced(self, k: int) -> set[str] | None:
+        """The returned quantities that change when what a statement makes is changed; None where it cannot be told."""
+        if k == len(self.trial.statements) - 1:
+            return None
+        before, after = self.snapshots[k], self.snapshots[k + 1]
+        inside = dict(after)
+        moved = False
+        for name, value in after.items():
+            if name == "__builtins__" or before.get(name) is value or _unchanged(before.get(name), value):
+                continue
+            other = _moved(value, before.get(name))
+            if other is None:
+                return None
+            inside[name], moved = other, True
+        if not moved:
+            return None
+        try:
+            result = self.trial.run(k + 1, inside)
+        except Exception:  # moved values may be refused in any way
+            return None
+        if not isinstance(result, Mapping):
+            return None
+        plain = self.snapshots[-1][RESULT]
+        return {n for n in plain if not _equal(gradient(result.get(n)), gradient(plain[n]))}
+
+
+def _elsewhere(place: Place, statement: ast.stmt, target: str) -> bool:
+    """Whether a place belongs to another entry of the returned dictionary."""
+    chain = (*place.above, place.node)
+    for above, below in zip(chain, chain[1:], strict=False):
+        if isinstance(above, ast.Dict) and below in above.values and _base_of(statement) == RESULT:
+            key = above.keys[above.values.index(below)]
+            if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                return key.value != target
+        if isinstance(above, ast.Dict) and below in above.keys:
+            return True
+    return False
+
+
+def _base_of(statement: ast.stmt) -> str:
+    """The name that a statement assigns to, where it is one."""
+    return base(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
+
+
+def _disjoint(group: list[Candidate]) -> list[Candidate]:
+    """One candidate a place, none inside another's."""
+    kept: list[Candidate] = []
+    for candidate in group:
+        place = candidate.changes[0][0].place
+        nodes = {id(place.node)} | {id(above) for above in place.above}
+        if all(
+            id(other.changes[0][0].node) not in nodes
+            and id(place.node) not in {id(a) for a in other.changes[0][0].place.above}
+            for other in kept
+        ):
+            kept.append(candidate)
+    return kept
+
+
+def _in_place(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.AugAssign | ast.Expr)
+
+
+def _unchanged(before: Any, after: Any) -> bool:
+    """Whether a copy is the same value: of programs that change in place, copies are compared."""
+    if isinstance(after, Mapping):
+        return (
+            isinstance(before, Mapping)
+            and before.keys() == after.keys()
+            and all(before[n] is v or _unchanged(before[n], v) for n, v in after.items())
+        )
+    if isinstance(after, tuple | list):
+        return type(before) is type(after) and len(before) == len(after) and all(map(_unchanged, before, after))
+    if isinstance(after, Tensor):
+        return isinstance(before, Tensor) and before.shape == after.shape and torch.equal(before, after)
+    if isinstance(after, np.ndarray):
+        return isinstance(before, np.ndarray) and np.array_equal(before, after)
+    return isinstance(after, int | float | str) and before == after
+
+
+def _moved(value: Any, before: Any) -> Any:
+    if gradient(value) is not None and not isinstance(value, float):
+        return value * 1.37 + 0.11 if getattr(value, "dtype", None) != torch.bool else ~value
+    if isinstance(value, float):
+        return value * 1.37 + 0.11
+    if isinstance(value, Mapping):
+        old = before if isinstance(before, Mapping) else {}
+        return {n: v if old.get(n) is v else _moved(v, None) for n, v in value.items()}
+    if isinstance(value, tuple | list):
+        moved = [_moved(v, None) for v in value]
+        return None if any(m is None for m in moved) else type(value)(moved)
+    return None
+
+
+def _equal(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is not None and b is not None and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())

@@ -1,0 +1,164 @@
+"""What a single number, axis or rounding tells of a wrong gradient."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from compare.explain.observe import Observation, alike
+from compare.explain.reach import Reach
+
+NUMBERS = (2.0, 0.5, 3.0, 4.0, 0.25, 1 / 3, 1.5, 2 / 3, 6.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A repair told by a key, so that it can be looked for under other conditions too."""
+
+    key: str
+    cause: str
+    says: str
+
+
+class Numbers:
+    """One wrong step under one condition: the gradient given, the one expected, and what is in reach."""
+
+    def __init__(self, seen: Observation, target: str) -> None:
+        self.seen, self.target = seen, target
+        self.given = seen.raw.get(target, seen.given.get(target))
+        self.expected = seen.local[target].double()
+        deltas = {f"d{n}": g for n, g in (seen.local | seen.given).items() if n in seen.order and n != target}
+        named = {n: v for n, v in deltas.items() if n not in seen.values}
+        self.reach = Reach(seen.values, seen.inputs, target, seen.quantities)
+        self.handed = Reach(seen.values | named, seen.inputs, target, seen.quantities)
+        self.zero = float(self.expected.abs().max()) == 0 if self.expected.numel() else True
+
+    @property
+    def tells(self) -> bool:
+        """Whether anything can be told here: the step is wrong, and neither side is nothing but zeros."""
+        if self.given is None or not self.expected.numel():
+            return False
+        finite = bool(torch.isfinite(self.expected).all())
+        return finite and not alike(self.given, self.expected)
+
+    @cached_property
+    def error(self) -> Tensor:
+        """Expected minus given, where the shapes agree."""
+        assert self.given is not None
+        return self.expected - self.given.double()
+
+    def right(self, value: Tensor) -> bool:
+        """Whether a value is the gradient that is expected."""
+        return value.shape == self.expected.shape and alike(value, self.expected)
+
+    def right_where(self, chosen: Tensor) -> bool:
+        """Whether the given gradient is right in these entries."""
+        assert self.given is not None
+        size = float(self.expected.square().mean().sqrt())
+        return bool(((self.given - self.expected).abs()[chosen] <= 1e-9 * size).all())
+
+    def reshaped(self, given: Tensor) -> Iterator[Candidate]:
+        """Sums over axes, and permutations, that give the shape expected."""
+        for axes in _subsets(given.ndim):
+            for keep in (False, True):
+                if self.right(given.sum(axes, keepdim=keep)):
+                    yield Candidate(f"sum {axes}", "bias_not_reduced", f"sum it over axis {_listed(axes)}")
+                if self.right(given.mean(axes, keepdim=keep)):
+                    yield Candidate(f"mean {axes}", "bias_not_reduced", f"average it over axis {_listed(axes)}")
+        for order in itertools.permutations(range(given.ndim)):
+            if given.ndim <= 4 and self.right(given.permute(order)):
+                yield Candidate(f"permute {order}", "missing_transpose", "transpose it")
+        if given.numel() == self.expected.numel() and self.right(given.reshape(self.expected.shape)):
+            yield Candidate("reshape", "wrong_axis", f"give it the shape {tuple(self.expected.shape)}")
+
+    def scaled(self, given: Tensor) -> Iterator[Candidate]:
+        """A sign, or one factor for all entries: a size, a constant, a number."""
+        if self.right(-given):
+            yield Candidate("-", "sign", "turn its sign")
+            return
+        square = float((given * given).sum())
+        ratio = float((given * self.expected).sum()) / square if square > 0 else 0.0
+        if ratio == 0 or not self.right(given * ratio):
+            return
+        sizes = {t.text: t.value for t in self.reach.sizes}
+        penalised = {t.text: t.value for t in self.reach.numbers if t.role == "constant"}
+        for text, value in sizes.items():
+            if same(ratio, 1 / value):
+                yield Candidate(f"/ {text}", "missing_mean", f"divide it by {text} = {value:g}")
+            if same(ratio, value):
+                yield Candidate(f"* {text}", "mean_twice", f"multiply it by {text} = {value:g}")
+        for text, value in penalised.items():
+            if same(ratio, value) or same(ratio, 1 / value):
+                verb = "multiply" if same(ratio, value) else "divide"
+                yield Candidate(f"{verb} {text}", "wrong_factor", f"{verb} it by {text}")
+        for number in (*NUMBERS, *(-n for n in NUMBERS)):
+            if same(ratio, number):
+                yield Candidate(f"* {number:g}", "wrong_factor", f"multiply it by {number:g}")
+        for (n, a), (k, b) in itertools.permutations(sizes.items(), 2):
+            if same(ratio, a / b):
+                yield Candidate(f"{n} / {k}", "wrong_count", f"divide it by {k} = {b:g}, not by {n} = {a:g}")
+        for text, value in sizes.items():
+            for shifted, words in ((value - 1, f"{text} - 1"), (value**0.5, f"the root of {text}")):
+                if shifted > 0 and (same(ratio, shifted / value) or same(ratio, shifted) or same(ratio, 1 / shifted)):
+                    cause = "wrong_count" if "-" in words else "wrong_factor"
+                    yield Candidate(
+                        f"{words} {same(ratio, 1 / shifted)}", cause, f"a factor {ratio:g} is off: {words}?"
+                    )
+        yield Candidate(f"times {ratio:.9g}", "wrong_factor", f"multiply it by {ratio:.6g}")
+
+    def permuted(self, given: Tensor) -> Iterator[Candidate]:
+        """Transposed, reversed or shifted along an axis."""
+        if given.ndim > 4 or alike(given, given * 0):
+            return
+        for order in itertools.permutations(range(given.ndim)):
+            if order != tuple(range(given.ndim)) and self.right(given.permute(order)):
+                yield Candidate(f"permute {order}", "missing_transpose", "transpose it")
+        for axis in range(given.ndim):
+            if self.right(given.flip(axis)):
+                yield Candidate(f"flip {axis}", "wrong_index", f"reverse it along axis {axis}")
+            for shift in (1, -1):
+                if self.right(given.roll(shift, axis)):
+                    yield Candidate(f"roll {axis} {shift}", "wrong_index", f"shift it by one along axis {axis}")
+        if given.ndim >= 2 and self.right(given.flip(tuple(range(given.ndim)[-2:]))):
+            yield Candidate("flip both", "wrong_index", "turn it by 180 degrees")
+
+    def rounded(self, given: Tensor) -> Iterator[Candidate]:
+        """Clipped at its largest entry, or rounded to float32."""
+        largest = float(given.abs().max())
+        if largest > 0 and int((given.abs() == largest).sum()) > 1 and self.right_where(given.abs() < largest):
+            beyond = self.expected[given.abs() == largest].abs() >= largest
+            if bool(beyond.all()):
+                yield Candidate("clip", "clipped", f"do not clip it at {largest:.6g}")
+        if bool((given == given.float().double()).all()) and float(self.error.norm()) < 1e-6 * float(
+            self.expected.norm()
+        ):
+            yield Candidate(
+                "float32", "low_precision", "compute it in the dtype of its inputs: it has been through float32"
+            )
+
+
+def multiple(error: Tensor, term: Tensor) -> float | None:
+    """c where error = c term."""
+    square = float((term * term).sum())
+    if square == 0 or not torch.isfinite(term).all():
+        return None
+    c = float((error * term).sum()) / square
+    return c if c != 0 and alike(error, c * term) else None
+
+
+def same(a: float, b: float) -> bool:
+    """Whether two numbers are the same constant."""
+    return abs(a - b) <= 1e-7 * abs(b)
+
+
+def _subsets(n: int) -> list[tuple[int, ...]]:
+    return [c for r in range(1, min(n, 4) + 1) for c in itertools.combinations(range(n), r)]
+
+
+def _listed(axes: tuple[int, ...]) -> str:
+    return " and ".join(map(str, axes))
