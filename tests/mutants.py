@@ -12,6 +12,7 @@ import functools
 import inspect
 import random
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -109,8 +110,8 @@ def mutants_of(case: Case, wanted: int, seed: int = 0) -> list[Case]:
     """Up to `wanted` mutants of a right derivation; none where its source cannot be executed by itself."""
     function = inspect.unwrap(case.backward)
     code = getattr(function, "__code__", None)
-    if code is None or code.co_freevars:
-        return []
+    if code is None or code.co_freevars or {"empty", "empty_like"} & set(code.co_names):
+        return []  # what is left unwritten holds whatever was in memory
     try:
         source = textwrap.dedent(inspect.getsource(function))
         tree = ast.parse(source).body[0]
@@ -146,21 +147,23 @@ def _made(case: Case, tree: ast.FunctionDef, scope: dict[str, Any], what: str) -
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     steps: set[str] = set()
-    order: list[str] = []
     ends: set[str] = set()
+    torch.set_warn_always(True)
     try:
         for k, scale, one_sample in DRAWS if specs else DRAWS[:1]:
             values = draw(case.inputs, k, scale, one_sample=one_sample)
-            whole, own, given, _ = judge(mutant, values, TOLERANCE)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                whole, own, given, _ = judge(mutant, values, TOLERANCE)
             if given != judge(case, values, TOLERANCE)[2]:
                 return None
-            ends |= whole - (judge(case, values, TOLERANCE)[0])
+            ends |= whole
             steps |= own
-            order += sorted(own)
-    except Exception:  # an edit that does not run is no mutant, whatever it raises
+    except Exception:  # an edit that does not run, or that torch warns of, is no mutant, whatever it raises
         return None
     finally:
         torch.set_default_dtype(before)
+        torch.set_warn_always(False)
     if not ends or not steps:
         return None
     return Case(mutant.name, "wrong", case.forward, backward, case.inputs, tuple(sorted(steps)), options=case.options)

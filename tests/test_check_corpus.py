@@ -1,7 +1,7 @@
 """The check on the whole corpus: every right derivation passes, every wrong one is caught at its wrong step.
 
-The default part tries right derivations at the plain condition only, and wrong ones there first; the slow part tries
-everything everywhere.
+The default part tries right derivations at the plain condition only, and wrong ones there first, among them a mutant
+of each right one; the slow part tries everything everywhere.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import itertools
 import pytest
 
 from compare.check import Report, check_derivation
+from compare.check.conditions import conditions
+from compare.check.derivation import Here, collect
 from tests.derivations import Case, load
+from tests.mutants import mutants
 
 CASES = load()
 RIGHT = [case for case in CASES if case.kind != "wrong"]
@@ -47,10 +50,35 @@ def test_right_derivations_raise_no_alarm_where_it_is_plain(group: list[Case]) -
     assert not alarms, "\n".join(alarms)
 
 
+def caught(case: Case) -> bool:
+    """Whether some condition shows the mistake, the plain ones first."""
+    here = Here(case.forward, case.backward, case.inputs)
+    reports = (collect(here.evaluate, [condition]) for condition in conditions(case.inputs))
+    return any(report.first_wrong is not None or red(report) for report in reports)
+
+
 @pytest.mark.parametrize("group", by_module(WRONG), ids=module_of)
 def test_wrong_derivations_are_caught(group: list[Case]) -> None:
-    missed = [case.name for case in group if check(case, quickly=True).ok and check(case).ok]
+    assert not [case.name for case in group if not caught(case)]
+
+
+def test_mutants_are_caught() -> None:
+    assert not [case.name for case in mutants(1) if not caught(case)]
+
+
+@pytest.mark.slow
+def test_mutants_are_caught_at_their_step() -> None:
+    reports = {case.name: (case, check(case)) for case in mutants()}
+    missed = [name for name, (_, report) in reports.items() if report.ok]
+    # one that raises under some condition shows there before its step can be told
+    blamed = {name: each for name, each in reports.items() if red(each[1])}
+    off_first = [name for name, (case, report) in blamed.items() if not found_first(report, case)]
+    print(f"{len(reports)} mutants: {len(missed)} missed, {len(reports) - len(blamed)} without a step,")
+    print(f"blamed elsewhere: {off_first}")
+    assert len(reports) >= 400
     assert not missed
+    assert len(off_first) <= 0.01 * len(reports)
+    assert len(blamed) >= 0.98 * len(reports)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from compare import GradientMismatch, Report, check_derivation, constant, index,
 from tests.test_verdicts import INPUTS, batch_mean_in_the_parameters, chained, check, forward, right, verdicts
 
 LINEAR = {"x": real("m", "d"), "w": real("d")}
+SLOW = 120.0  # seconds: every condition is tried, however busy the machine
 
 
 def linear(x: Tensor, w: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -96,7 +97,7 @@ def test_an_empty_report_is_not_ok() -> None:
 
 
 def test_every_condition_is_listed() -> None:
-    report = check_derivation(forward, right, INPUTS)
+    report = check_derivation(forward, right, INPUTS, seconds=SLOW)
     assert {tried.status for tried in report.conditions} == {"ok"}
     names = [tried.name for tried in report.conditions]
     assert names[0].startswith("plain")
@@ -381,7 +382,7 @@ def test_a_layout_that_the_backward_does_not_take_is_a_note() -> None:
     def by_view(x: Tensor, p: Tensor) -> dict[str, Tensor]:
         return {"w": (x.view(-1).view(x.shape) * (2 * p)[:, None]).sum(0)}
 
-    report = check_derivation(linear, by_view, LINEAR)
+    report = check_derivation(linear, by_view, LINEAR, seconds=SLOW)
     assert report.ok
     assert any("strided inputs" in note for note in report.notes)
 
@@ -391,7 +392,7 @@ def test_wrong_for_a_strided_input_only() -> None:
         flat = torch.as_strided(x, (x.numel(),), (1,)).reshape(x.shape)
         return {"w": flat.T @ (2 * p)}
 
-    report = check_derivation(linear, by_memory, LINEAR)
+    report = check_derivation(linear, by_memory, LINEAR, seconds=SLOW)
     assert report["w"].verdict == "wrong"
     assert report["w"].condition.startswith("strided")
 
@@ -444,7 +445,7 @@ def test_a_backward_that_raises_for_some_sizes_only() -> None:
             raise ZeroDivisionError("one sample has no variance")
         return linear_backward(x, p)
 
-    report = check_derivation(linear, fragile, LINEAR)
+    report = check_derivation(linear, fragile, LINEAR, seconds=SLOW)
     assert report["backward"].verdict == "invalid"
     assert report["backward"].condition.startswith("m = 1")
     assert report["w"].verdict == "right"
@@ -656,6 +657,12 @@ def test_grad_mode_is_restored() -> None:
 
 def test_a_convention_is_found_once_and_kept() -> None:
     """dZ = A - Y and 1/m in dW: also where m is 1, and where every unit is saturated."""
-    report = check_derivation(forward, batch_mean_in_the_parameters(), INPUTS)
+    report = check_derivation(forward, batch_mean_in_the_parameters(), INPUTS, seconds=SLOW)
     assert report.ok
     assert verdicts(report)["W2"] == "right"
+
+
+def test_the_smallest_example_keeps_to_the_convention() -> None:
+    report = check_derivation(forward, batch_mean_in_the_parameters("b2"), INPUTS)
+    assert report.example.startswith("smallest case found (m=2, ")
+    assert "dJ/db2: yours" in report.example

@@ -1,0 +1,324 @@
+"""Blind spots of other checks, and traps of this one: each fools the tool that it is known from, and not this check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compare import check_derivation, real
+from compare.check.constants import THRESHOLD
+from compare.check.noise import measure
+from tests.test_verdicts import INPUTS, forward, right, verdicts
+
+
+def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def as_function(forward: Callable[..., Tensor], backward: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """y = forward(x) with backward(x, dy), as an autograd.Function: what gradcheck takes."""
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return forward(x)
+
+        @staticmethod
+        def backward(ctx: Any, dy: Tensor) -> Tensor:
+            return backward(*ctx.saved_tensors, dy)
+
+    return Function.apply  # type: ignore[no-any-return]
+
+
+# Cotangents
+
+
+@pytest.mark.parametrize(
+    ("spoil", "modes"),
+    [
+        (torch.relu, (False, True)),
+        (torch.abs, (False, True)),
+        (torch.square, (False,)),
+    ],
+    ids=["relu(dy)", "abs(dy)", "dy**2"],
+)
+def test_a_backward_that_is_right_for_non_negative_cotangents(
+    spoil: Callable[[Tensor], Tensor], modes: tuple[bool, ...]
+) -> None:
+    """gradcheck seeds no negative cotangents; a derivation is checked with the signed deltas that really arrive."""
+    tanh = as_function(torch.tanh, lambda x, dy: spoil(dy) * (1 - torch.tanh(x) ** 2))
+    for fast in modes:
+        assert torch.autograd.gradcheck(tanh, draw(4, 3).requires_grad_(), fast_mode=fast)
+
+    def layer(x: Tensor, c: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        a = torch.tanh(x)
+        return (a * c).sum(), {"a": a}
+
+    def backward(a: Tensor, c: Tensor) -> dict[str, Tensor]:
+        return {"a": c, "x": spoil(c) * (1 - a * a)}
+
+    report = check_derivation(layer, backward, {"x": real("m", "d"), "c": real("m", "d")}, seconds=0)
+    assert verdicts(report) == {"a": "right", "x": "wrong"}
+
+
+def test_a_cotangent_of_ones_hides_a_normalisation() -> None:
+    """The sum of normalised values has no gradient: half of the formula can be missing."""
+
+    def normalised(x: Tensor) -> Tensor:
+        centred = x - x.mean(1, keepdim=True)
+        return centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt()
+
+    def wrong(x: Tensor, dy: Tensor) -> Tensor:
+        rstd = 1 / (x.var(1, keepdim=True, unbiased=False) + 1e-5).sqrt()
+        return rstd * (dy - dy.mean(1, keepdim=True))  # the path through the variance is forgotten
+
+    x = draw(4, 6)
+    leaf = x.clone().requires_grad_()
+    (true,) = torch.autograd.grad(normalised(leaf).sum(), leaf)
+    torch.testing.assert_close(wrong(x, torch.ones_like(x)), true)
+
+    def layer(x: Tensor, c: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return (normalised(x) * c).sum(), {}
+
+    report = check_derivation(
+        layer, lambda x, c: {"x": wrong(x, c)}, {"x": real("m", "d"), "c": real("m", "d")}, seconds=0
+    )
+    assert verdicts(report) == {"x": "wrong"}
+
+
+# Tolerances
+
+
+def test_one_wrong_entry_of_a_large_jacobian_passes_gradchecks_fast_mode() -> None:
+    """Its tolerance grows with the Jacobian; one entry that is off by a whole unit is lost in a million."""
+    n = 1000
+    W = draw(n, n) / n**0.5
+    off = W.clone()
+    off[3, 5] += 1.0
+    product = as_function(lambda x: x @ W.T, lambda x, dy: dy @ off)
+    x = draw(1, n, seed=1)
+    torch.manual_seed(0)
+    assert torch.autograd.gradcheck(product, x.clone().requires_grad_(), fast_mode=True)
+
+    def layer(x: Tensor, W: Tensor, c: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return ((x @ W.T) * c).sum(), {}
+
+    inputs = {"x": x, "W": W, "c": draw(1, n, seed=2)}
+    assert check_derivation(layer, lambda c, W: {"x": c @ W}, inputs, seconds=0).ok
+    assert verdicts(check_derivation(layer, lambda c: {"x": c @ off}, inputs, seconds=0)) == {"x": "wrong"}
+
+
+@pytest.mark.parametrize("size", [1e-11])
+def test_one_entry_of_a_million_that_every_common_tolerance_lets_pass(size: float) -> None:
+    x, dz = draw(32, 1000), draw(32, 1000, seed=1)
+
+    def layer(x: Tensor, W: Tensor, c: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return ((x @ W.T) * c).sum(), {}
+
+    def chunked(x: Tensor, c: Tensor) -> dict[str, Tensor]:
+        parts = [c[k::7].T @ x[k::7] for k in range(7)]
+        return {"W": torch.stack(parts).sum(0)}
+
+    def off(x: Tensor, c: Tensor) -> dict[str, Tensor]:
+        W = c.T @ x
+        W[345, 678] += size * W.square().mean().sqrt()
+        return {"W": W}
+
+    inputs = {"x": x, "W": torch.zeros(1000, 1000, dtype=torch.float64), "c": dz}
+    torch.testing.assert_close(off(x, dz)["W"], chunked(x, dz)["W"])
+    assert torch.allclose(off(x, dz)["W"], chunked(x, dz)["W"], rtol=1e-9)
+    assert check_derivation(layer, chunked, inputs, seconds=0).ok
+    report = check_derivation(layer, off, inputs, seconds=0)
+    assert verdicts(report) == {"W": "wrong"}
+    assert report["W"].worst_index == (345, 678)
+
+
+def test_a_flipped_sign_passes_an_absolute_tolerance_of_one() -> None:
+    def layer(x: Tensor, w: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return torch.sigmoid(x @ w).mean(), {}
+
+    def flipped(x: Tensor, w: Tensor) -> dict[str, Tensor]:
+        a = torch.sigmoid(x @ w)
+        return {"w": -(a * (1 - a)) @ x / len(x)}
+
+    x, w = draw(50, 4), draw(4, seed=1)
+    leaf = w.clone().requires_grad_()
+    (true,) = torch.autograd.grad(layer(x, leaf)[0], leaf)
+    torch.testing.assert_close(flipped(x, w)["w"], true, atol=1.0, rtol=0)
+    assert verdicts(check_derivation(layer, flipped, {"x": x, "w": w}, seconds=0)) == {"w": "wrong"}
+
+
+# False alarms of others
+
+
+def test_a_right_derivation_fails_gradcheck_in_float32() -> None:
+    sigmoid = as_function(torch.sigmoid, lambda x, dy: dy * torch.sigmoid(x) * (1 - torch.sigmoid(x)))
+    x = draw(4, 3, dtype=torch.float32)
+    with pytest.warns(UserWarning, match="double precision"):
+        assert not torch.autograd.gradcheck(sigmoid, x.clone().requires_grad_(), raise_exception=False)
+
+    def layer(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return torch.sigmoid(x).sum(), {}
+
+    assert check_derivation(layer, lambda x: {"x": torch.sigmoid(x) * (1 - torch.sigmoid(x))}, {"x": x}).ok
+
+
+def test_a_right_derivation_fails_differences_at_a_kink() -> None:
+    relu = as_function(torch.relu, lambda x, dy: dy * (x > 0))
+    x = torch.tensor([0.0, 1.0, -1.0], dtype=torch.float64)
+    assert not torch.autograd.gradcheck(relu, x.clone().requires_grad_(), raise_exception=False)
+
+    def layer(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return torch.relu(x).sum(), {}
+
+    report = check_derivation(layer, lambda x: {"x": (x > 0).to(x.dtype)}, {"x": x})
+    assert verdicts(report) == {"x": "right"}
+
+
+def test_differences_in_float16_are_plain_zero() -> None:
+    def layer(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return torch.tanh(x).sum(), {}
+
+    x = torch.full((3,), 1.0, dtype=torch.float16)
+    assert float((torch.tanh(x + 1e-4) - torch.tanh(x - 1e-4)).abs().max()) == 0
+    assert check_derivation(layer, lambda x: {"x": 1 - torch.tanh(x) ** 2}, {"x": x}).ok
+    assert not check_derivation(layer, lambda x: {"x": 1 - torch.tanh(x)}, {"x": x}).ok
+
+
+def test_the_relative_error_of_a_tiny_gradient_is_all_differences() -> None:
+    """CS231n's rule fails a right gradient whose entries are small beside J."""
+
+    def layer(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return (1e6 + 1e-3 * torch.sin(x)).sum(), {}
+
+    x = draw(4)
+    right_ = 1e-3 * torch.cos(x)
+    numeric = torch.stack([(layer(x + h)[0] - layer(x - h)[0]) / 2e-5 for h in 1e-5 * torch.eye(4).double()])
+    assert float(((right_ - numeric).abs() / torch.maximum(right_.abs(), numeric.abs())).max()) > 1e-5
+    assert check_derivation(layer, lambda x: {"x": 1e-3 * torch.cos(x)}, {"x": x}).ok
+
+
+def test_only_float64_can_say_which_of_two_float32_gradients_is_right() -> None:
+    """Two formulas for the derivative of log cosh z: in float32 they differ by a third, and one is exact."""
+
+    def layer(z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return (z + nn.functional.softplus(-2 * z)).sum(), {}
+
+    def careless(z: Tensor) -> dict[str, Tensor]:
+        return {"z": 1 - 2 / (1 + torch.exp(2 * z))}
+
+    def careful(z: Tensor) -> dict[str, Tensor]:
+        return {"z": torch.tanh(z)}
+
+    z = torch.tensor([1e-7, -3e-7, 2e-7, 5e-8])
+    assert not torch.allclose(careless(z)["z"], careful(z)["z"], rtol=0.1, atol=0)
+    # autograd goes through 1 - 2 sigma(-2 z), and loses the same digits: neither formula may be blamed beside it
+    assert check_derivation(layer, careful, {"z": z}).ok
+
+    def stable(z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return torch.log(torch.cosh(z)).sum(), {}
+
+    assert check_derivation(stable, careful, {"z": z}).ok
+    assert verdicts(check_derivation(stable, careless, {"z": z})) == {"z": "imprecise"}
+
+
+# The reference may be the one that fails
+
+
+@pytest.mark.parametrize("logit", [40.0, -800.0])
+def test_autograds_nan_is_not_blamed_on_a_minus_y(logit: float) -> None:
+    def textbook(z: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        a = 1 / (1 + torch.exp(-z))
+        return -(y * torch.log(a) + (1 - y) * torch.log(1 - a)).sum(), {}
+
+    z = torch.tensor([logit, 0.3, -1.2], dtype=torch.float64)
+    y = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+    leaf = z.clone().requires_grad_()
+    assert bool(torch.autograd.grad(textbook(leaf, y)[0], leaf)[0].isnan().any())
+    report = check_derivation(textbook, lambda z, y: {"z": torch.sigmoid(z) - y}, {"z": z, "y": y})
+    assert report["z"].verdict in ("right", "undecided")
+    assert report.first_wrong is None
+    off = check_derivation(textbook, lambda z, y: {"z": y - torch.sigmoid(z)}, {"z": z, "y": y})
+    assert off["z"].verdict == "wrong"
+
+
+# Hooks
+
+
+def test_a_delta_that_is_not_finite_poisons_nothing() -> None:
+    """The row says so; what can be judged apart from it still is."""
+
+    def with_nan(**values: Tensor) -> dict[str, Tensor]:
+        gradients = right(**{name: values[name] for name in ("x", "W3", "y", "a2", "z3")})
+        gradients["z2"] = gradients["z2"] * float("nan")
+        return gradients
+
+    found = verdicts(check_derivation(forward, with_nan, INPUTS, seconds=0))
+    assert found["z2"] == "invalid"
+    assert {found[name] for name in ("z3", "W3", "b3", "a2", "W2", "b2")} == {"right"}
+
+
+# The noise
+
+
+def test_saturated_units_are_no_alarm() -> None:
+    """An ulp on the inputs alone explains far too little where a (1 - a) is nearly all rounding."""
+    z = torch.tensor([[36.0, -36.0, 20.0, -20.0, 37.0]], dtype=torch.float64)
+
+    def layer(z: Tensor, c: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        a = torch.sigmoid(z)
+        return (a * c).sum(), {"a": a}
+
+    def by_exp(z: Tensor, c: Tensor) -> dict[str, Tensor]:
+        return {"a": c, "z": c * torch.sigmoid(z) * torch.sigmoid(-z)}
+
+    def by_a(a: Tensor, c: Tensor) -> dict[str, Tensor]:
+        return {"a": c, "z": c * a * (1 - a)}
+
+    inputs = {"z": z, "c": draw(1, 5)}
+    for backward in (by_exp, by_a):
+        assert check_derivation(layer, backward, inputs).ok
+
+    def off(z: Tensor, c: Tensor) -> dict[str, Tensor]:
+        return {"z": c * torch.sigmoid(z)}
+
+    assert not check_derivation(layer, off, inputs).ok
+
+
+@pytest.mark.parametrize("chunks", [1, 7, 64])
+def test_a_long_reduction_in_any_order_is_no_alarm(chunks: int) -> None:
+    x, dz = draw(20_000, 3), draw(20_000, 2, seed=1)
+
+    def layer(x: Tensor, W: Tensor, c: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return ((x @ W.T) * c).sum(), {}
+
+    def backward(x: Tensor, c: Tensor) -> dict[str, Tensor]:
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(1))
+        parts = [(c[rows].T @ x[rows]) for rows in order.chunk(chunks)]
+        return {"W": torch.stack(parts).sum(0)}
+
+    inputs = {"x": x, "W": draw(2, 3, seed=2), "c": dz}
+    assert check_derivation(layer, backward, inputs, seconds=0).ok
+
+
+def test_inputs_moved_alone_explain_too_little() -> None:
+    """The trap is real: with noise on the inputs only, a right (1 - a) is many floors off."""
+    z = torch.tensor([36.0, 35.0, 34.0], dtype=torch.float64)
+    exact = torch.sigmoid(z) * torch.sigmoid(-z)
+    a = torch.sigmoid(z)
+    rounded = a * (1 - a)
+    generator = torch.Generator().manual_seed(0)
+    moved = [z * (1 + 2.2e-16 * torch.randn(3, generator=generator, dtype=torch.float64)) for _ in range(5)]
+    floor = torch.stack([(torch.sigmoid(m) * torch.sigmoid(-m) - exact).abs() for m in moved]).amax(0)
+    assert float(((rounded - exact).abs() / floor).max()) > 1000
+
+    def slope(jitter: Callable[[Any], Any]) -> dict[str, Tensor]:
+        each = torch.sigmoid(jitter(z))
+        return {"slope": each * (1 - each)}
+
+    assert bool(((rounded - exact).abs() <= THRESHOLD * measure(slope).floors["slope"]).all())
