@@ -4,9 +4,8 @@
     python -m benchmarks.check_corpus --shard 3/40 --json corpus.jsonl  # a part; what the file holds is not done again
     python -m benchmarks.check_corpus --table corpus.jsonl              # the parts as one table
 
-A right derivation is checked under every condition, a wrong one until three conditions have shown it. "first" counts
-the cases in which the step that is named first is the first wrong one, "steps" those in which what a tool names is
-exactly what is wrong, "both" the cases with two mistakes in which both are named. The other tools:
+"first" counts the cases in which the step that is named first is a wrong one, "steps" those in which what a tool names
+is exactly what is wrong, "both" the cases with two mistakes in which both are named. The other tools:
 `benchmarks/other_checkers.py`. Times are of the processor.
 """
 
@@ -25,30 +24,20 @@ import torch
 
 from benchmarks.check_corpus_table import table
 from benchmarks.other_checkers import OTHERS, Drawn, drawn
-from compare.check.conditions import Condition, conditions
-from compare.check.derivation import Here, checked, collect, default_dtype, lowest_dtype
-from compare.check.evaluate import Evaluation
+from compare.check.conditions import conditions
+from compare.check.derivation import Here, check_derivation, collect, default_dtype
 from compare.check.report import Report
-from compare.check.verdict import judge
 from tests.derivations import Case, load
 from tests.mutants import mutants_of
 
 KINDS = ("correct", "control", "wrong", "mutant")
 MUTANTS = 7  # of each right derivation
-ENOUGH = 3  # failing conditions of a wrong derivation
 RED = ("wrong", "invalid", "cancels", "imprecise")
 
 
 def ours(case: Case) -> Report:
-    """The whole check of a right derivation; of a wrong one, up to the third condition that shows it."""
-    here = Here(case.forward, case.backward, case.inputs)
-    everywhere = list(conditions(case.inputs))
-    dtype = lowest_dtype(case.inputs, 0)
-    if case.kind == "wrong":
-        found = _until(here, everywhere)
-        if not found.ok or dtype is None:
-            return found
-    return checked(here, everywhere, dtype=dtype, lines={}, seconds=float("inf"))
+    """The check as users run it, but without a limit of time."""
+    return check_derivation(case.forward, case.backward, case.inputs, seconds=float("inf"))
 
 
 def in_float32(case: Case) -> Report | None:
@@ -57,25 +46,7 @@ def in_float32(case: Case) -> Report | None:
         return None
     here = Here(case.forward, case.backward, case.inputs)
     lower = [replace(condition, dtype=torch.float32) for condition in conditions(case.inputs)]
-    return _until(here, lower) if case.kind == "wrong" else collect(here.evaluate, lower, seconds=float("inf"))
-
-
-def _until(here: Here, tried: Iterable[Condition]) -> Report:
-    """A report on the conditions up to the third that fails."""
-    failed = 0
-
-    def evaluate(condition: Condition) -> Evaluation:
-        nonlocal failed
-        evaluation = here.evaluate(condition)
-        failed += any(judgement.verdict in RED for judgement in judge(evaluation).values())
-        return evaluation
-
-    def some() -> Iterator[Condition]:
-        for condition in tried:
-            if failed < ENOUGH:
-                yield condition
-
-    return collect(evaluate, some(), seconds=float("inf"))
+    return collect(here.evaluate, lower, seconds=float("inf"))
 
 
 def said(report: Report | None) -> dict[str, Any] | None:

@@ -71,7 +71,8 @@ def _notes(report: Report | None) -> list[str]:
     if report is None:
         return []
     invalid = [f"{row.name} {row.explanation}" for row in report.rows if row.verdict == "invalid"]
-    stopped = [f"not every condition was tried{report.stopped}"] if report.stopped else []
+    late = any(tried.status.endswith("out of time") for tried in report.conditions)
+    stopped = [f"not every condition was tried{report.stopped}"] if late else []
     return invalid[:3] + stopped
 
 
