@@ -63,7 +63,7 @@ class GradeFolder:
         if not Path(reference).is_file():
             raise ValueError(f"--reference is {reference!r}: no such file; check the path")
 
-        from compare.grade import Job, cores, grade
+        from compare.grade import SUMMARY, Job, cores, grade
         from compare.grading.marker import Settings
         from compare.grading.weights import Weights, read_weights
         from compare.show.grade_html import student_page, summary_page
@@ -82,7 +82,7 @@ class GradeFolder:
         job = Job(Path(self.folder), settings, out, weights, self.file, self.processes or cores())
         with Progress(quiet=self.quiet) as progress:
             graded = grade(job, student_page, progress.finished)
-        summary = job.pages / "summary.html"
+        summary = job.pages / SUMMARY
         title = f"{Path(self.folder).resolve().name} against {settings.reference.name}"
         summary.write_text(summary_page(graded, title, lambda student: job.page_of(student).name), encoding="utf-8")
         progress.ended(graded, out, summary)
