@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from compare.check.codec import unpack
+from compare.explain.candidates import Elsewhere
 from compare.explain.mutants import mutants
 from compare.explain.program import Piece, Program
-from compare.explain.search import Elsewhere, Found, Search
+from compare.explain.search import Found, Search
 from compare.explain.shown import Shown
 from compare.explain.trial import TooSlow, Trial, gradient
 

@@ -72,6 +72,8 @@ class Candidates:
         self.others = others or []
         self.tried = 0
         self.nearer: list[tuple[float, Candidate]] = []
+        self.snapshots: list[dict[str, Any]] = []  # before each statement, and after the last
+        self.upstream: dict[str, Tensor | None] = {}  # the deltas that the step was handed
 
     def ordered(self, like: list[str]) -> list[Candidate]:
         """Every candidate, likeliest first: single edits, and one edit at all the places where it applies."""
@@ -191,7 +193,7 @@ class Candidates:
 def _elsewhere(place: Place, statement: ast.stmt, target: str) -> bool:
     """Whether a place belongs to another entry of the returned dictionary."""
     chain = (*place.above, place.node)
-    for above, below in zip(chain, chain[1:], strict=False):
+    for above, below in itertools.pairwise(chain):
         if isinstance(above, ast.Dict) and below in above.values and _base_of(statement) == RESULT:
             key = above.keys[above.values.index(below)]
             if isinstance(key, ast.Constant) and isinstance(key.value, str):

@@ -54,8 +54,8 @@ def is_method(node: ast.Call) -> bool:
 
 def operand(node: ast.Call) -> ast.expr | None:
     """What a call works on: its object, or its first argument."""
-    if is_method(node):
-        return node.func.value  # type: ignore[attr-defined]
+    if is_method(node) and isinstance(node.func, ast.Attribute):
+        return node.func.value
     return node.args[0] if node.args else None
 
 

@@ -62,7 +62,7 @@ def _cause_of_number(site: Site) -> str:
         value = abs(constant(site.node) or 0)
         if 0 < value < 0.01:
             return "wrong_epsilon"
-        return "wrong_activation_derivative" if isinstance(value, float) or value == 1 else "wrong_count"
+        return "wrong_activation_derivative" if value == 1 or not float(value).is_integer() else "wrong_count"
     return "wrong_l2" if site.in_penalty else "wrong_factor"
 
 
@@ -120,10 +120,8 @@ def cause_of_name(site: Site, old: str, new: str) -> str:
         return "wrong_layer"
     if relation == "step":
         return "derivative_at_wrong_place" if _in_slope(site) else "wrong_index"
-    first, second = reach.tensors.get(old), reach.tensors.get(new)
-    if first is not None and second is not None and plain(new) in reach.inputs and plain(old) not in reach.quantities:
-        if first.shape == second.shape and _updated(site, old, new):
-            return "updated_weight"
+    if plain(new) in reach.inputs and plain(old) not in reach.quantities and _updated(site, old, new):
+        return "updated_weight"
     return "modified_in_place" if _copied(site, old, new) else "wrong_operand"
 
 
@@ -229,8 +227,9 @@ def _moved(node: ast.expr, by: int) -> ast.expr:
 
 
 def _sliced(node: ast.Subscript, old: ast.Slice, field: str, bound: ast.expr | None) -> ast.expr:
-    bounds = {"lower": old.lower, "upper": old.upper, "step": old.step} | {field: bound}
-    return _subscript(node, ast.copy_location(ast.Slice(**bounds), old))
+    changed = ast.Slice(old.lower, old.upper, old.step)
+    setattr(changed, field, bound)
+    return _subscript(node, ast.copy_location(changed, old))
 
 
 def _subscript(node: ast.Subscript, inner: ast.expr) -> ast.expr:

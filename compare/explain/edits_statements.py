@@ -17,6 +17,8 @@ def accumulate(site: Site) -> Iterator[Proposal]:
     node = site.node
     if isinstance(node, ast.Assign) and len(node.targets) == 1 and not isinstance(node.targets[0], ast.Tuple):
         target = node.targets[0]
+        if not isinstance(target, ast.Name | ast.Attribute | ast.Subscript):
+            return
         added = ast.copy_location(ast.AugAssign(target, ast.Add(), node.value), node)
         yield Proposal(added, "overwritten", 0.0 if site.inside(ast.For) else 0.6, "= +=")
         if isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant | ast.Slice):
@@ -94,7 +96,8 @@ class _Renaming(ast.NodeTransformer):
             and ast.unparse(node) == self.old
         ):
             return ast.copy_location(copy.deepcopy(self.new), node)
-        return super().visit(node)
+        visited: ast.AST = super().visit(node)
+        return visited
 
 
 def renamed(site: Site) -> Iterator[Proposal]:

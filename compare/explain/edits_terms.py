@@ -136,9 +136,8 @@ def term(site: Site) -> Iterator[Proposal]:
                     yield Proposal(binary(node, ast.Add(), t), "missing_l2", here, f"+ {scalar.text} own / {size.text}")
     for count, candidate in enumerate(reach.plain):
         value = candidate.value
-        if shape is not None and tuple(value.shape) != shape:
-            if not (value.ndim and _broadcasts(value, site)):
-                continue
+        if shape is not None and tuple(value.shape) != shape and not (value.ndim and _broadcasts(value, site)):
+            continue
         if shape is None and count > PARTIAL // 2:
             break
         t = parsed(candidate.text)

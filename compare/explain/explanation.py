@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +41,7 @@ def explain(
 
     Each wrong step is mended by itself, the one nearest to J first. A cause is named only where its repair makes the
     step right under every condition looked at. Edits of the backward run in a child process; the user's files are
-    read, never changed. At most about `seconds` are spent. `bench` is where edits run if this process is a child already.
+    read, never changed. At most about `seconds` are spent. `bench` is where edits run in a process that is a child.
     """
     wrong = [row for row in report.rows if row.verdict in WRONG and row.name != "backward"]
     if not wrong:
@@ -66,7 +66,9 @@ class Evidence:
         first = [self.by_name[name] for name in dict.fromkeys(wanted) if name in self.by_name]
         self.order: list[Condition] = [*first, *(c for c in every if c not in first)]
         convention = Convention()
-        self._run = lambda c: observe(forward, backward, inputs, c, convention)
+        self._run: Callable[[Condition], Observation | None] = lambda c: observe(
+            forward, backward, inputs, c, convention
+        )
         self._seen: dict[str, Observation | None] = {}
         self.at(every[0])  # where the check finds its convention as well
 
@@ -119,7 +121,7 @@ def _tells(seen: Observation, name: str) -> bool:
     if name not in seen.local:
         return False
     given = seen.given.get(name)
-    return given is None or bool(torch.isfinite(given).all()) and not alike(given, seen.local[name])
+    return given is None or (bool(torch.isfinite(given).all()) and not alike(given, seen.local[name]))
 
 
 def _mended(row: Row, repair: dict[str, Any]) -> Row:

@@ -42,10 +42,10 @@ class Formulas(Numbers):
 
     def _multiplied(self, given: Tensor) -> Iterator[Candidate]:
         fits = []
-        for term in [*self.reach.factors, *self._slopes()]:
-            if term[1].ndim > given.ndim if isinstance(term, tuple) else term.value.ndim > given.ndim:
+        known = [(term.text, term.value, term.role) for term in self.reach.factors]
+        for text, value, role in (*known, *self._slopes()):
+            if value.ndim > given.ndim:
                 continue
-            text, value, role = term if isinstance(term, tuple) else (term.text, term.value, term.role)
             if not _spreads(value, given) or not bool(torch.isfinite(value).all()):
                 continue
             fits.append((text, value, role))
@@ -101,7 +101,7 @@ class Formulas(Numbers):
                 "missing_l2" if missing else "wrong_l2",
                 f"add {name} * {self.target}",
             )
-        parts = contributions(self.seen.graph, self.target, {n: g for n, g in self.seen.given.items()})
+        parts = contributions(self.seen.graph, self.target, dict(self.seen.given))
         if len(parts) > 1:
             for index, part in enumerate(parts):
                 part = part.double() * self.seen.scale.get(self.target, 1.0)

@@ -247,7 +247,7 @@ class Reach:
         return bool({plain(old), plain(new)} & own)
 
     def relation(self, old: str, new: str) -> str:
-        """What one name is to another: another layer's, the activation of it, its update, a size, or nothing special."""
+        """What one name is to another: another layer's (`layer`), its `activation`, another `step`, or `other`."""
         old, new = plain(old), plain(new)
         pairs = {(plain(a), plain(z)) for a, (_, z) in self.activations.items()}
         if (old, new) in pairs or (new, old) in pairs:

@@ -1,4 +1,4 @@
-"""The search for a repair: edits of a program, likeliest first, until the wrong step comes right. Child process only."""
+"""The search for a repair: edits, likeliest first, until the wrong step comes right. Child process only."""
 
 from __future__ import annotations
 

@@ -92,7 +92,8 @@ def _told(row: Row, answer: Any) -> Row:
     words = {field: told.get(field) for field in FIELDS}
     if not all(isinstance(text, str) for text in words.values()):
         return row
-    return replace(row, **{field: _printable(str(text)) for field, text in words.items()})
+    cause, explanation, repair, line = (_printable(str(words[field])) for field in FIELDS)
+    return replace(row, cause=cause, explanation=explanation, repair=repair, line=line)
 
 
 def _printable(text: str) -> str:

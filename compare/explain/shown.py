@@ -26,7 +26,7 @@ class Shown:
 
 
 def shown(place: Place, trial: Trial, new: Any) -> Shown:
-    """The smallest piece that makes sense on its own: an entry of a dictionary, or a statement. Called with the edit in."""
+    """The smallest piece that makes sense alone: an entry of a dictionary, or a statement. Called with the edit in."""
     file = next((trial.files[id(a)] for a in place.above if id(a) in trial.files), trial.file)
     line = getattr(place.node, "lineno", 0)
     if isinstance(place.node, ast.stmt):
@@ -61,5 +61,4 @@ def _text(node: ast.AST) -> str:
     """A statement on one line; of a loop or branch, its head."""
     if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == RESULT:
         return f"return {ast.unparse(node.value)}"
-    text = ast.unparse(node).partition("\n")[0]
-    return text
+    return ast.unparse(node).partition("\n")[0]
