@@ -58,8 +58,10 @@ class Bench:
             frozenset(asked["inputs"]),
             frozenset(asked["quantities"]),
             frozenset(asked["deltas"]),
-            [Elsewhere(dict(values), expected.double()) for values, expected in asked["others"]],
+            [Elsewhere(dict(values), expected.double(), floor) for values, expected, floor in asked["others"]],
         )
+        search.after = {name: expected.double() for name, expected in asked["after"].items()}
+        search.floor = asked["floor"]
         self.found = search.find(asked["seconds"], asked["like"])
         answer = {
             "found": [_described(each) for each in self.found],

@@ -29,6 +29,7 @@ class Elsewhere:
 
     values: dict[str, Any]
     expected: Tensor
+    floor: float = 0.0  # what rounding leaves of a gradient that is zero
 
 
 @dataclass(eq=False)
@@ -74,6 +75,8 @@ class Candidates:
         self.nearer: list[tuple[float, Candidate]] = []
         self.snapshots: list[dict[str, Any]] = []  # before each statement, and after the last
         self.upstream: dict[str, Tensor | None] = {}  # the deltas that the step was handed
+        self.after: dict[str, Tensor] = {}  # what steps that are right have to give once this one is
+        self.floor = 0.0  # what rounding leaves of a gradient that is zero
 
     def ordered(self, like: list[str]) -> list[Candidate]:
         """Every candidate, likeliest first: single edits, and one edit at all the places where it applies."""

@@ -28,10 +28,13 @@ def number_changed(site: Site) -> Iterator[Proposal]:
         if other not in seen and not (isinstance(value, int) and isinstance(other, float) and other.is_integer()):
             seen.add(other)
             yield Proposal(number(other, node), cause, 0.0, f"{value} {other}")
-    if cause in ("wrong_factor", "wrong_count") and not site.inside(ast.Subscript):
-        for term in (*site.reach.sizes, *site.reach.numbers):
-            if term.role in ("size", "constant"):
-                yield Proposal(parsed(term.text), "wrong_count" if term.role == "size" else cause, 0.8, term.text)
+    if site.inside(ast.Subscript, ast.keyword):
+        return
+    for term in (*site.reach.sizes, *site.reach.numbers):
+        if term.role in ("size", "constant") and cause in ("wrong_factor", "wrong_count"):
+            yield Proposal(parsed(term.text), "wrong_count" if term.role == "size" else cause, 0.8, term.text)
+        if term.role == "size" and value and cause in ("wrong_factor", "special_case"):
+            yield Proposal(binary(node, ast.Div(), parsed(term.text)), "missing_mean", 0.6, f"/ {term.text}")
 
 
 def _cause_of_number(site: Site) -> str:
@@ -82,6 +85,7 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
             if term.text != old and term.role in ("size", "constant", "number"):
                 count = term.role == "size" and reach.scalars[old].is_integer()
                 cause = "wrong_l2" if site.in_penalty else "wrong_count" if count else "wrong_factor"
+                cause = "wrong_index" if site.inside(ast.Subscript) else cause
                 yield Proposal(parsed(term.text), cause, 0.4 if term.role == "size" else 1.0, f"{old} {term.text}")
         return
     known = reach.tensors.get(old)
@@ -112,10 +116,15 @@ def cause_of_name(site: Site, old: str, new: str) -> str:
     if site.in_penalty:
         return "wrong_l2"
     relation = reach.relation(old, new)
+    effect = reach.effect(reach.tensors.get(old), reach.tensors.get(new)) if relation != "activation" else ""
+    if effect:
+        return effect
     if relation == "activation":
         above = site.place.parent
-        factor = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult) and not _in_slope(site)
-        return "wrong_operand" if factor and not reach.target_follows(old, new) else "derivative_at_wrong_place"
+        factor = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.MatMult) and not _in_slope(site)
+        final = reach.target in reach.inputs  # a parameter's gradient holds the activation itself, no derivative
+        own = reach.target_follows(old, new) and not final
+        return "wrong_operand" if factor and not own else "derivative_at_wrong_place"
     if relation == "layer":
         return "wrong_layer"
     if relation == "step":

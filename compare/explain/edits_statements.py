@@ -103,7 +103,12 @@ class _Renaming(ast.NodeTransformer):
 def renamed(site: Site) -> Iterator[Proposal]:
     """Another name for every occurrence of one in a statement where it occurs more than once."""
     node, reach = site.node, site.reach
-    if not isinstance(node, ast.Assign | ast.AugAssign | ast.Return | ast.Expr):
+    if isinstance(node, ast.stmt):
+        if not isinstance(node, ast.Assign | ast.AugAssign | ast.Return | ast.Expr):
+            return
+        if isinstance(getattr(node, "value", None), ast.Dict):
+            return  # its entries are looked at one by one
+    elif not isinstance(site.place.parent, ast.Dict) or isinstance(node, ast.Name | ast.Constant | ast.Dict):
         return
     loads = [n for n in ast.walk(node) if isinstance(n, ast.Name | ast.Subscript) and isinstance(n.ctx, ast.Load)]
     texts = [ast.unparse(n) for n in loads]

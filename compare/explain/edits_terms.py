@@ -196,6 +196,8 @@ def replaced(site: Site) -> Iterator[Proposal]:
             cause = "missing_activation_derivative" if part else "wrong_activation_derivative"
         elif candidate.role == "mask":
             cause = "wrong_mask"
+        elif candidate.role == "complement" and "*" in candidate.text:  # a (1 - a), 1 - a ** 2
+            cause = "wrong_activation_derivative"
         elif _almost(value, array):
             cause = "wrong_epsilon"
         cost = {"derivative": -0.8, "mask": -0.2, "tensor": 0.0}.get(candidate.role, 0.5)

@@ -17,8 +17,8 @@ from compare.check.report import Report, Row
 from compare.check.scale import Convention
 from compare.explain.bench import Bench
 from compare.explain.evidence import evidence_of
-from compare.explain.identify import identify
-from compare.explain.observe import Observation, alike, observe
+from compare.explain.identify import exchanged, identify
+from compare.explain.observe import Observation, observe
 from compare.explain.searcher import Searcher
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ def explain(
     explained: dict[str, Row] = {}
     evidence = Evidence(forward, backward, inputs, [row.condition for row in wrong], seed)
     with Searcher(backward, bench) as searcher:
+        searcher.start(seconds)
         like: list[str] = []
         for left, row in zip(range(len(wrong), 0, -1), wrong, strict=True):
             share = (deadline - time.monotonic()) / left
@@ -100,17 +101,17 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: list[str]
         seen = next((other for other in evidence.others(seen.condition) if _tells(other, row.name)), seen)
     if seen is None or row.name not in seen.local:
         return replace(row, cause="unknown")
+    until = time.monotonic() + seconds
     others = list(evidence.others(seen.condition))
     telling = [other for other in others if _tells(other, row.name)]
-    found = searcher.repairs(seen, telling[:2], row.name, like, 0.8 * seconds)
+    found = searcher.repairs(seen, telling[:2], row.name, like, 0.75 * (until - time.monotonic()))
     log.debug("%s: %d found, %d tried %s", row.name, len(found), searcher.tried, searcher.why)
     for which, repair in enumerate(found):
-        if not searcher.harmless(which, row.name, seen):
-            continue
         if all(searcher.holds(which, row.name, other) for other in others):
             like.append(repair["key"])
-            return _mended(row, repair)
-    told = identify([seen, *others], row.name)
+            crossed = exchanged([seen, *others], row.name)
+            return _mended(row, repair if crossed is None else repair | vars(crossed))
+    told = exchanged([seen, *others], row.name) or identify([seen, *others], row.name, until)
     if told is not None:
         return replace(row, cause=told.cause, explanation=f"dJ/d{row.name}: {told.says}")
     return replace(row, cause="unknown", explanation=row.explanation or evidence_of(seen, row.name))
@@ -121,7 +122,7 @@ def _tells(seen: Observation, name: str) -> bool:
     if name not in seen.local:
         return False
     given = seen.given.get(name)
-    return given is None or (bool(torch.isfinite(given).all()) and not alike(given, seen.local[name]))
+    return given is None or (bool(torch.isfinite(given).all()) and not seen.alike(given, seen.local[name]))
 
 
 def _mended(row: Row, repair: dict[str, Any]) -> Row:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +14,7 @@ from torch import Tensor
 from compare.explain.numbers import Candidate, Numbers, multiple, same
 from compare.explain.observe import Observation, alike
 from compare.explain.paths import contributions
-from compare.explain.reach import ACTIVATIONS
+from compare.explain.reach import ACTIVATIONS, spreads
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,7 @@ class Formulas(Numbers):
         fits = []
         known = [(term.text, term.value, term.role) for term in self.reach.factors]
         for text, value, role in (*known, *self._slopes()):
-            if value.ndim > given.ndim:
-                continue
-            if not _spreads(value, given) or not bool(torch.isfinite(value).all()):
+            if not spreads(value, given) or not bool(torch.isfinite(value).all()):
                 continue
             fits.append((text, value, role))
             if self.right(given * value):
@@ -229,25 +229,45 @@ class Formulas(Numbers):
             )
 
 
-def identify(observations: Sequence[Observation], target: str) -> Finding | None:
-    """The mistake in a step, if one repair makes it right under every condition at which it is wrong."""
+def exchanged(observations: Sequence[Observation], target: str) -> Finding | None:
+    """The mistake of having returned one quantity's gradient as another's, and the reverse."""
+    telling = [seen for seen in observations if Formulas(seen, target).tells]
+    for other in telling[0].given if telling else ():
+        if other != target and all(_crossed(seen, target, other) for seen in telling):
+            return Finding("wrong_operand", f"it is dJ/d{other}: the two are exchanged")
+    return None
+
+
+def _crossed(seen: Observation, one: str, other: str) -> bool:
+    if not {one, other} <= seen.given.keys() & seen.local.keys() or seen.alike(seen.local[one], seen.local[other]):
+        return False
+    return seen.alike(seen.given[one], seen.local[other]) and seen.alike(seen.given[other], seen.local[one])
+
+
+def identify(observations: Sequence[Observation], target: str, until: float = math.inf) -> Finding | None:
+    """The mistake in a step, if one repair makes it right under every condition at which it is wrong.
+
+    `until`, by time.monotonic(), it is looked for.
+    """
     numbers = [Formulas(seen, target) for seen in observations if target in seen.local]
     telling = [each for each in numbers if each.tells]
     if not telling:
         return None
-    first, others = telling[0], telling[1:]
-    others_keys: list[set[str]] = [{c.key for c in each.candidates()} for each in others]
-    for candidate in first.candidates():
-        if all(candidate.key in keys for keys in others_keys):
-            return Finding(candidate.cause, candidate.says)
-    return None
+    common: list[Candidate] | None = None  # of all looked at so far, as the first tells them
+    for each in telling:
+        here: list[Candidate] = []
+        for candidate in each.candidates():
+            if time.monotonic() > until:
+                return None
+            here.append(candidate)
+        keys = {candidate.key for candidate in here}
+        common = here if common is None else [candidate for candidate in common if candidate.key in keys]
+        if not common:
+            return None
+    return Finding(common[0].cause, common[0].says) if common else None
 
 
 def _left_out(role: str, text: str) -> str:
     if role == "derivative" or (role == "mask" and ">" in text):
         return "missing_activation_derivative"
     return "wrong_mask" if role == "mask" else "missing_factor"
-
-
-def _spreads(value: Tensor, over: Tensor) -> bool:
-    return all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(over.shape), strict=False))

@@ -44,7 +44,7 @@ class Numbers:
         if self.given is None or not self.expected.numel():
             return False
         finite = bool(torch.isfinite(self.expected).all())
-        return finite and not alike(self.given, self.expected)
+        return finite and not self.seen.alike(self.given, self.expected)
 
     @cached_property
     def error(self) -> Tensor:

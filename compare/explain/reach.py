@@ -241,6 +241,23 @@ class Reach:
                 count += 1
                 yield Term(f"{n} * {k}", a * b, "product")
 
+    def effect(self, old: Tensor | None, new: Tensor | None) -> str:
+        """The mistake of a quantity that lacks an activation's derivative as a factor, or has one too many."""
+        if old is None or new is None or old.shape != new.shape or not old.numel():
+            return ""
+        for term in self.derivatives:
+            if term.value.shape != old.shape:
+                continue
+            if _same(old * term.value, new):
+                return "missing_activation_derivative"
+            if _same(new * term.value, old):
+                return "extra_derivative"
+        for term in self.plain:
+            factor = plain(term.text) in self.quantities and term.value.ndim and spreads(term.value, old)
+            if factor and _same(old * term.value, new):
+                return "missing_factor"
+        return ""
+
     def target_follows(self, old: str, new: str) -> bool:
         """Whether one of two names is the target's own value, or what the forward makes of it."""
         own = {plain(a) for a, (_, z) in self.activations.items() if plain(z) == self.target} | {self.target}
@@ -261,6 +278,16 @@ class Reach:
         if {old, new} & {"x", "X"} and {first, second} & {"a", "h"}:
             return "layer"
         return "other"
+
+
+def spreads(value: Tensor, over: Tensor) -> bool:
+    """Whether a factor leaves the other's shape as it is."""
+    same = all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(over.shape), strict=False))
+    return value.ndim <= over.ndim and same
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).norm() <= 1e-9 * b.norm()) and bool(b.norm() > 0)
 
 
 def plain(name: str) -> str:

@@ -50,7 +50,7 @@ class Trial:
         self.parameters = {a.arg for a in (*main.args.posonlyargs, *main.args.args, *main.args.kwonlyargs)}
         self.statements: list[ast.stmt] = [*helpers, *(s for each in _body(main) for s in _apart(each))]
         self.helpers = len(helpers)
-        self.outside = {"__builtins__": SAFE} | {n: _module(p) for n, p in program.modules.items()}
+        self.outside = {"__builtins__": SAFE, "torch": torch} | {n: _module(p) for n, p in program.modules.items()}
         self.outside |= dict(program.constants)
         self.mutates = any(in_place(s) for s in self.statements)
         self.codes = [compiled(s) for s in self.statements]
