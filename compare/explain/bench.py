@@ -96,7 +96,9 @@ class Bench:
 
 def _described(found: Found) -> dict[str, Any]:
     lines = [[s.file, s.line, s.old, s.new] for s in _unique(found.shown)]
-    return {"cause": found.cause, "key": found.key, "lines": lines, "says": found.says, "diz": found.diz}
+    return {"cause": found.cause, "key": found.key, "lines": lines} | (
+        {"says": found.says, "diz": found.diz} if found.says else {}
+    )
 
 
 def _unique(lines: list[Shown]) -> list[Shown]:

@@ -139,8 +139,8 @@ EDITS: tuple[Edit, ...] = (
         "missing_mean",
         "sum for mean",
         1.2,
-        "a sum stands where a mean belongs, or the reverse",
-        "há uma soma onde vai uma média, ou o contrário",
+        "a sum stands where a mean belongs",
+        "há uma soma onde vai uma média",
     ),
     Edit(
         "another axis",

@@ -18,9 +18,9 @@ def turned(site: Site) -> Iterator[Proposal]:
     """x.flip(...) for x, along the last axis or the last two; along other axes where it is turned already."""
     node = site.node
     if isinstance(node, ast.Call) and called(node) == "flip":
-        axes = node.args if is_method(node) else node.args[1:]
+        now = [constant(axis) for axis in node.args]
         for other in ((2, 3), (-2, -1), (0, 1)):
-            if [constant(a) for a in axes] != list(other) and is_method(node):
+            if now != list(other) and is_method(node):
                 changed = ast.copy_location(ast.Call(node.func, [number(k, node) for k in other], []), node)
                 yield Proposal(changed, "", -1.0, f"flip {other}")
         return

@@ -23,10 +23,9 @@ def accumulate(site: Site) -> Iterator[Proposal]:
         yield Proposal(added, "overwritten", 0.0 if site.inside(ast.For) else 0.6, "= +=")
         if isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant | ast.Slice):
             yield Proposal(_all_added(target, node.value), "overwritten", 0.8, "index_put_")
-        if isinstance(target, ast.Name):
-            total = ast.BinOp(ast.Name(target.id, ast.Load()), ast.Add(), node.value)
-            again = ast.Assign([target], ast.copy_location(total, node.value))
-            ast.copy_location(total.left, node.value)
+        if isinstance(target, ast.Name | ast.Subscript):
+            total = ast.copy_location(ast.BinOp(parsed(ast.unparse(target)), ast.Add(), node.value), node.value)
+            again = ast.Assign([target], total)
             yield Proposal(ast.copy_location(again, node), "overwritten", 0.7, "= x +")
     elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub):
         only = ast.copy_location(ast.Assign([node.target], node.value), node)

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from compare.explain.numbers import Candidate, Numbers, multiple, same
-from compare.explain.observe import Observation, alike
+from compare.explain.observe import CLOSE, Observation, alike
 from compare.explain.paths import contributions
 from compare.explain.reach import ACTIVATIONS, spreads
+
+ENTRIES = 20_000  # of a gradient, beyond which two factors are not tried at once
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,8 @@ class Formulas(Numbers):
             elif alike(self.expected * value, given) and bool((value != 0).all()):
                 yield Candidate(f"/ {text}", "extra_derivative", f"leave out the factor {text}")
         slopes = [f for f in fits if f[2] in ("derivative", "complement", "mask", "tensor")][:40]
-        for (n, a, _), (k, b, role) in itertools.permutations(slopes, 2):
-            if bool((a != 0).all()) and alike(self.expected * a, given * b) and not alike(given * 0, given):
-                yield Candidate(f"{n} -> {k}", self._exchanged(n, k, role), f"{k} belongs where {n} stands")
+        for (n, _, _), (k, _, role) in _pairs(slopes, self.expected, given):
+            yield Candidate(f"{n} -> {k}", self._exchanged(n, k, role), f"{k} belongs where {n} stands")
 
     def _slopes(self) -> Iterator[tuple[str, Tensor, str]]:
         """Derivatives of known functions at every quantity, whether the forward uses them or not."""
@@ -271,3 +272,19 @@ def _left_out(role: str, text: str) -> str:
     if role == "derivative" or (role == "mask" and ">" in text):
         return "missing_activation_derivative"
     return "wrong_mask" if role == "mask" else "missing_factor"
+
+
+Factor = tuple[str, Tensor, str]
+
+
+def _pairs(factors: list[Factor], expected: Tensor, given: Tensor) -> Iterator[tuple[Factor, Factor]]:
+    """Two factors each, such that expected * first = given * second: the second belongs where the first stands."""
+    if len(factors) < 2 or alike(given * 0, given) or given.numel() > ENTRIES:
+        return
+    values = torch.stack([value.double().expand_as(given).reshape(-1) for _, value, _ in factors])
+    left, right = values * expected.reshape(-1), values * given.double().reshape(-1)
+    size = right.square().mean(1).sqrt()
+    for i, first in enumerate(factors):
+        off = (left[i] - right).abs().amax(1) <= CLOSE * size
+        if bool((values[i] != 0).all()):
+            yield from ((first, factors[j]) for j in off.nonzero()[:, 0].tolist() if j != i)

@@ -64,4 +64,4 @@ def _mutant(trial: Trial, search: Search, candidate: Candidate) -> Found | None:
         if value is None or value.shape != search.expected.shape or not bool(torch.isfinite(value).all()):
             return None
         lines = shown([(site.place, proposal.new) for site, proposal in candidate.changes], trial)
-        return Found(candidate.cause, candidate.key, lines, list(codes), candidate.edit.says, candidate.edit.diz)
+        return Found(candidate.cause, candidate.key, lines, list(codes))

@@ -54,7 +54,18 @@ class Numbers:
 
     def right(self, value: Tensor) -> bool:
         """Whether a value is the gradient that is expected."""
-        return value.shape == self.expected.shape and alike(value, self.expected)
+        if value.shape != self.expected.shape:
+            return False
+        at, largest = self._largest
+        if not abs(float(value.reshape(-1)[at]) - largest) <= 1e-5 * abs(largest):  # most are far off: seen at once
+            return False
+        return alike(value, self.expected)
+
+    @cached_property
+    def _largest(self) -> tuple[int, float]:
+        flat = self.expected.reshape(-1)
+        at = int(flat.abs().argmax())
+        return at, float(flat[at])
 
     def right_where(self, chosen: Tensor) -> bool:
         """Whether the given gradient is right in these entries."""

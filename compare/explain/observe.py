@@ -56,12 +56,24 @@ class Observation:
         return {n: g * self.scale.get(n, 1.0) for n, g in self.graph.gradients(usable).items()}
 
     def after(self, target: str) -> dict[str, Tensor]:
-        """What the steps that are right, given their deltas, have to give once `target` is right."""
-        right = [n for n, g in self.given.items() if n in self.local and n != target and self.alike(g, self.local[n])]
-        upstream = set(self.deltas(target))
-        kept = {n: g for n, g in self.given.items() if n in upstream or n not in right}
-        expected = self.expect(kept | {target: self.local[target]})
-        return {n: expected[n] for n in right if n in expected and n not in upstream}
+        """What the steps that are right, given their deltas, have to give once `target` is right.
+
+        Those that depend on another wrong delta, which may depend on `target` itself, are left out.
+        """
+        upstream = set(self.deltas(target)) | {target}
+        right = [n for n in self.right if n not in upstream]
+        wrong = [n for n in self.given if n in self.local and n not in upstream and n not in right]
+        kept = {n: self.given[n] for n in (*self.deltas(target), *wrong)} | {target: self.local[target]}
+        expected = self.expect(kept)
+        for other in wrong:
+            moved = self.expect(kept | {other: self.given[other] * 1.5 + 0.1})
+            right = [n for n in right if n in moved and torch.equal(moved[n], expected[n])]
+        return {n: expected[n] for n in right if n in expected}
+
+    @functools.cached_property
+    def right(self) -> list[str]:
+        """The quantities whose gradient is right, given their deltas."""
+        return [n for n, g in self.given.items() if n in self.local and self.alike(g, self.local[n])]
 
     def deltas(self, target: str) -> list[str]:
         """The intermediates whose gradients the step may use: those given and nearer to J."""

@@ -140,6 +140,9 @@ class Reach:
                     found[f"{name}.shape[{axis}]" if axis else f"len({name})"] = float(size)
         if self.target in self.tensors and self.tensors[self.target].ndim > 1:
             found[f"{self.target}.numel()"] = float(self.tensors[self.target].numel())
+        for term in self.masks:
+            if ">" not in term.text and 1 < float(term.value.sum()) < term.value.numel():
+                found[f"{term.text}.sum()"] = float(term.value.sum())
         return [Term(text, value, "size") for text, value in found.items()]
 
     @cached_property

@@ -116,7 +116,9 @@ class Search(Candidates):
             if not self._harmless(result) or not all(self._holds(codes, other) for other in self.others):
                 return None
             lines = shown([(site.place, proposal.new) for site, proposal in candidate.changes], self.trial)
-            return Found(candidate.cause, candidate.key, lines, codes, candidate.edit.says, candidate.edit.diz)
+            own = candidate.cause == candidate.edit.cause  # else the cause's own words fit better
+            says, diz = (candidate.edit.says, candidate.edit.diz) if own else ("", "")
+            return Found(candidate.cause, candidate.key, lines, codes, says, diz)
 
     def _holds(self, codes: list[CodeType | None], other: Elsewhere) -> bool:
         """Whether a candidate is right at other values too."""

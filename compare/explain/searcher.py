@@ -118,3 +118,12 @@ class Searcher:
         if gradients is None or target not in gradients or not seen.alike(gradients[target], seen.local[target]):
             return False
         return all(n in gradients and seen.alike(gradients[n], seen.given[n]) for n in seen.deltas(target))
+
+    def harmless(self, which: int, target: str, seen: Observation) -> bool:
+        """Whether every step that was right, given its deltas, is right given the mended ones."""
+        gradients = self.run(which, seen.values)
+        if gradients is None:
+            return False
+        new = seen.given | {n: g for n, g in gradients.items() if n in seen.local and g.shape == seen.local[n].shape}
+        expected = seen.expect(new)
+        return all(seen.alike(new[n], expected[n]) for n in seen.right if n != target and n in expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from compare.child import load
 from compare.explain.bench import Bench
 from compare.explain.causes import CAUSES
 from compare.explain.explanation import SECONDS, WRONG, explain
+from compare.explain.power import Mutant, Power, power
 from compare.isolate import Child, Failure, Limits
 from compare.wire import WireError
 
@@ -25,6 +26,21 @@ GRACE = 10.0  # seconds to import the file
 
 class Explain:
     """A service for `compare.isolate.Child`: it is the child in which the file, and edits of its backward, run."""
+
+    def power(self, data: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        """What the check of a file is worth, as data."""
+        subject = find(load(data["path"]), data["name"])
+        if subject.kind != "derivation":
+            return asdict(Power((), why=f"a {subject.kind} has no backward of its own to plant mistakes in")), {}
+        found = power(
+            subject.parts["forward"],
+            subject.parts["backward"],
+            subject.parts["inputs"],
+            seconds=data["seconds"],
+            seed=data["seed"],
+            bench=Bench(),
+        )
+        return asdict(found), {}
 
     def explain(self, data: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
         """The explained rows of `data["rows"]`: their cause, explanation, repair and line by name."""
@@ -44,6 +60,7 @@ class Explain:
             subject.parts["inputs"],
             seconds=data["seconds"],
             seed=data["seed"],
+            language=data["language"],
             bench=Bench(),
         )
         return {row.name: {field: getattr(row, field) for field in FIELDS} for row in report.rows}, {}
@@ -58,6 +75,7 @@ def explain_file(
     hand_name: str = "",
     seconds: float = SECONDS,
     seed: int = 0,
+    language: str = "en",
     memory: int = 4 * 2**30,
 ) -> Report:
     """`explain` for a report on a file: `hand` is the submission whose backward it is, where that is another file.
@@ -75,6 +93,7 @@ def explain_file(
         "rows": rows,
         "seconds": seconds,
         "seed": seed,
+        "language": language,
     }
     try:
         with Child("compare.explain.service:Explain", Limits(memory=memory), threads=1) as child:
@@ -82,6 +101,22 @@ def explain_file(
     except (Failure, WireError):
         return report
     return replace(report, rows=tuple(_told(row, answer) for row in report.rows))
+
+
+def power_of_file(
+    file: str | Path, name: str = "", *, seconds: float = 60.0, seed: int = 0, memory: int = 4 * 2**30
+) -> Power:
+    """`power` for the derivation of a file, which runs in a child."""
+    asked = {"path": str(Path(file).resolve()), "name": name, "seconds": seconds, "seed": seed}
+    try:
+        with Child("compare.explain.service:Explain", Limits(memory=memory), threads=1) as child:
+            answer, _ = child.call("power", asked, seconds=seconds + GRACE)
+        mutants = tuple(Mutant(**{k: _printable(str(v)) for k, v in each.items()}) for each in answer["mutants"])
+        return Power(mutants, float(answer["seconds"]), _printable(answer["why"]), _printable(answer["stopped"]))
+    except (Failure, WireError) as error:
+        return Power((), why=str(error))
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return Power((), why="the child's answer is malformed")
 
 
 def _told(row: Row, answer: Any) -> Row:
