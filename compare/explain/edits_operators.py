@@ -150,6 +150,8 @@ def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
     if constant(gone) is not None:
         return "wrong_factor"
     text = ast.unparse(gone)
+    if names(gone) == {site.reach.target} and site.reach.target not in site.reach.inputs and not site.inside(ast.Call):
+        return "wrong_activation_derivative"  # the function's value, such as 0.1 z, where its slope belongs
     sizes = {term.text for term in site.reach.sizes} | {s.replace("[0]", "") for s in ("shape[0]",)}
     inverse = isinstance(gone, ast.BinOp) and isinstance(gone.op, ast.Div) and constant(gone.left) is not None
     count = text in sizes or "len(" in text or "shape" in text or "numel" in text or text in site.reach.scalars

@@ -144,8 +144,8 @@ class Evidence:
 
 
 def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str, str], seconds: float) -> Row:
-    condition = evidence.by_name.get(row.condition)
-    seen = evidence.at(condition) if condition is not None else None
+    condition = evidence.by_name.get(row.condition, evidence.order[0])
+    seen = evidence.at(condition)
     if row.explanation.startswith("only in a later call"):
         return replace(row, cause="stale_state")
     if seen is not None and not _tells(seen, row.name):

@@ -10,11 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from compare.check.report import Report, Row
-from compare.check.subject import find, find_backward
+from compare.check.subject import find, find_backward, find_reference
 from compare.child import load
 from compare.explain.bench import Bench
 from compare.explain.causes import CAUSES
 from compare.explain.explanation import SECONDS, WRONG, explain
+from compare.explain.layer import explain_layer
 from compare.explain.power import Mutant, Power, power
 from compare.isolate import Child, Failure, Limits
 from compare.wire import WireError
@@ -44,15 +45,21 @@ class Explain:
 
     def explain(self, data: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
         """The explained rows of `data["rows"]`: their cause, explanation, repair and line by name."""
-        subject = find(load(data["path"]), data["name"])
-        if subject.kind != "derivation":
+        module = load(data["path"])
+        subject = find_reference(module, data["name"]) if data["hand"] else find(module, data["name"])
+        if subject.kind == "function":
             return {}, {}
-        backward = subject.parts["backward"]
-        if data["hand"]:
-            backward, _ = find_backward(load(data["hand"]), data["hand_name"])
         rows = tuple(
             Row(name, verdict, condition=c, explanation=e, line=at) for name, verdict, c, e, at in data["rows"]
         )
+        if subject.kind == "layer":
+            given = {name: subject.parts[name] for name in ("y", "loss", "twin", "params")}
+            layer, x = subject.parts["layer"], subject.parts["x"]
+            report = explain_layer(Report(rows), layer, x, **given, seed=data["seed"], seconds=data["seconds"])
+            return _words(report), {}
+        backward = subject.parts["backward"]
+        if data["hand"]:
+            backward, _ = find_backward(load(data["hand"]), data["hand_name"])
         report = explain(
             Report(rows),
             subject.parts["forward"],
@@ -63,7 +70,11 @@ class Explain:
             language=data["language"],
             bench=Bench(),
         )
-        return {row.name: {field: getattr(row, field) for field in FIELDS} for row in report.rows}, {}
+        return _words(report), {}
+
+
+def _words(report: Report) -> dict[str, dict[str, str]]:
+    return {row.name: {field: getattr(row, field) for field in FIELDS} for row in report.rows}
 
 
 def explain_file(
