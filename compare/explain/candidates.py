@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import itertools
+import math
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -76,6 +78,7 @@ class Candidates:
         self.snapshots: list[dict[str, Any]] = []  # before each statement, and after the last
         self.upstream: dict[str, Tensor | None] = {}  # the deltas that the step was handed
         self.after: dict[str, Tensor] = {}  # what steps that are right have to give once this one is
+        self.until = math.inf  # by time.monotonic(): no further edits are proposed
         self.floor = 0.0  # what rounding leaves of a gradient that is zero
 
     def ordered(self, like: list[str]) -> list[Candidate]:
@@ -100,6 +103,8 @@ class Candidates:
         """Every edit at every place that may be edited."""
         allowed = self._allowed()
         for rank, k in enumerate(sorted(allowed, reverse=True)):
+            if time.monotonic() > self.until:
+                return
             statement = self.trial.statements[k]
             statement.siblings = self.trial.statements  # type: ignore[attr-defined]
             reach = self._reach(k)
@@ -153,6 +158,8 @@ class Candidates:
         allowed = []
         watched = [*self.upstream]
         for k, statement in enumerate(self.trial.statements):
+            if time.monotonic() > self.until:
+                break
             if (
                 k < self.trial.helpers
                 or not isinstance(statement, SIMPLE)

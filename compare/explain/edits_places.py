@@ -80,6 +80,14 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
     if isinstance(node, ast.Subscript) and not isinstance(node.slice, ast.Constant):
         return
     reach = site.reach
+    if isinstance(site.place.parent, ast.Dict) and reach.target in reach.tensors:
+        wanted = reach.tensors[reach.target].shape
+        if site.shape != tuple(wanted):  # what is returned has another shape than it must have
+            for other, value in reach.tensors.items():
+                if other != old and value.shape == wanted:
+                    far = 0.0 if plain(other) not in reach.quantities else 0.8
+                    yield Proposal(parsed(other), "wrong_operand", far, f"returned {other}")
+            return
     if old in reach.scalars:
         for term in (*reach.sizes, *reach.numbers):
             if term.text != old and term.role in ("size", "constant", "number"):
@@ -117,7 +125,8 @@ def cause_of_name(site: Site, old: str, new: str) -> str:
         return "wrong_l2"
     relation = reach.relation(old, new)
     effect = reach.effect(reach.tensors.get(old), reach.tensors.get(new)) if relation != "activation" else ""
-    if effect:
+    both = {plain(old), plain(new)} <= reach.quantities  # x for xhat is another quantity, not a factor left out
+    if effect and not (effect == "missing_factor" and both):
         return effect
     if relation == "activation":
         above = site.place.parent

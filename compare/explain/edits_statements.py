@@ -17,7 +17,7 @@ def accumulate(site: Site) -> Iterator[Proposal]:
     node = site.node
     if isinstance(node, ast.Assign) and len(node.targets) == 1 and not isinstance(node.targets[0], ast.Tuple):
         target = node.targets[0]
-        if not isinstance(target, ast.Name | ast.Attribute | ast.Subscript):
+        if not isinstance(target, ast.Name | ast.Attribute | ast.Subscript) or _reads(node.value, target):
             return
         added = ast.copy_location(ast.AugAssign(target, ast.Add(), node.value), node)
         yield Proposal(added, "overwritten", 0.0 if site.inside(ast.For) else 0.6, "= +=")
@@ -33,6 +33,13 @@ def accumulate(site: Site) -> Iterator[Proposal]:
         yield Proposal(only, "modified_in_place" if shared else "path_twice", 0.3, "+= =")
         if isinstance(node.target, ast.Subscript) and isinstance(node.target.slice, ast.Name | ast.Tuple):
             yield Proposal(_all_added(node.target, node.value), "overwritten", 0.6, "index_put_")
+
+
+def _reads(value: ast.expr, target: ast.expr) -> bool:
+    """Whether a value is made from what the target was: adding it to that would count it twice."""
+    return any(
+        isinstance(n, ast.Name | ast.Subscript) and ast.unparse(n) == ast.unparse(target) for n in ast.walk(value)
+    )
 
 
 def _all_added(target: ast.Subscript, value: ast.expr) -> ast.stmt:

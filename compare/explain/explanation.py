@@ -131,11 +131,11 @@ class Evidence:
             self._seen[name] = self._run(condition)
         return self._seen[name]
 
-    def others(self, but: Condition) -> Iterator[Observation]:
-        """Observations under other conditions, the failing ones of any row first."""
+    def others(self, but: Condition, until: float) -> Iterator[Observation]:
+        """Observations under other conditions, the failing ones of any row first; one at least, others `until` then."""
         count = 0
         for condition in self.order:
-            if condition == but or count >= CONDITIONS:
+            if condition == but or count >= CONDITIONS or (count and time.monotonic() > until):
                 continue
             seen = self.at(condition)
             if seen is not None:
@@ -148,12 +148,12 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
     seen = evidence.at(condition)
     if row.explanation.startswith("only in a later call"):
         return replace(row, cause="stale_state")
+    until = time.monotonic() + seconds
     if seen is not None and not _tells(seen, row.name):
-        seen = next((other for other in evidence.others(seen.condition) if _tells(other, row.name)), seen)
+        seen = next((other for other in evidence.others(seen.condition, until) if _tells(other, row.name)), seen)
     if seen is None or row.name not in seen.local:
         return replace(row, cause="unknown")
-    until = time.monotonic() + seconds
-    others = list(evidence.others(seen.condition))
+    others = list(evidence.others(seen.condition, time.monotonic() + 0.3 * seconds))
     telling = [other for other in others if _tells(other, row.name)]
     found = searcher.repairs(seen, telling[:2], row.name, list(like.values()), 0.65 * (until - time.monotonic()))
     log.debug("%s: %d found, %d tried %s", row.name, len(found), searcher.tried, searcher.why)

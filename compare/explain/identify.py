@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from compare.explain.numbers import Candidate, Numbers, multiple, same
+from compare.explain.numbers import Candidate, Numbers, OutOfTime, multiple, same
 from compare.explain.observe import CLOSE, Observation, alike
 from compare.explain.paths import contributions
 from compare.explain.reach import ACTIVATIONS, spreads
@@ -128,6 +127,7 @@ class Formulas(Numbers):
         for term in [*self.handed.plain, *self.handed.products(tuple(error.shape))]:
             if term.value.shape != error.shape or term.text == self.target:
                 continue
+            self.in_time()
             coefficient = multiple(error, term.value.double())
             if coefficient is None:
                 continue
@@ -156,6 +156,7 @@ class Formulas(Numbers):
         before = self.seen.order[: self.seen.order.index(self.target)]
         through = [n for n in before if n not in self.seen.inputs][-6:]
         for some in [*((n,) for n in through), *itertools.combinations(through, 2)]:
+            self.in_time()
             for factor, cause, words in ((0.0, "missing_path", "add"), (2.0, "path_twice", "take out once")):
                 moved = {n: g * factor for n, g in self.seen.local.items() if n in some}
                 changed = self.seen.expect(self.seen.given | moved)[self.target]
@@ -250,17 +251,16 @@ def identify(observations: Sequence[Observation], target: str, until: float = ma
 
     `until`, by time.monotonic(), it is looked for.
     """
-    numbers = [Formulas(seen, target) for seen in observations if target in seen.local]
+    numbers = [Formulas(seen, target, until) for seen in observations if target in seen.local]
     telling = [each for each in numbers if each.tells]
     if not telling:
         return None
     common: list[Candidate] | None = None  # of all looked at so far, as the first tells them
     for each in telling:
-        here: list[Candidate] = []
-        for candidate in each.candidates():
-            if time.monotonic() > until:
-                return None
-            here.append(candidate)
+        try:
+            here = list(each.candidates())
+        except OutOfTime:
+            return None
         keys = {candidate.key for candidate in here}
         common = here if common is None else [candidate for candidate in common if candidate.key in keys]
         if not common:

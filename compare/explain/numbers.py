@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,11 +27,15 @@ class Candidate:
     says: str
 
 
+class OutOfTime(Exception):
+    """No more time is to be spent."""
+
+
 class Numbers:
     """One wrong step under one condition: the gradient given, the one expected, and what is in reach."""
 
-    def __init__(self, seen: Observation, target: str) -> None:
-        self.seen, self.target = seen, target
+    def __init__(self, seen: Observation, target: str, until: float = math.inf) -> None:
+        self.seen, self.target, self.until = seen, target, until
         self.given = seen.raw.get(target, seen.given.get(target))
         self.expected = seen.local[target].double()
         deltas = {f"d{n}": g for n, g in (seen.local | seen.given).items() if n in seen.order and n != target}
@@ -52,8 +58,14 @@ class Numbers:
         assert self.given is not None
         return self.expected - self.given.double()
 
+    def in_time(self) -> None:
+        """Raises OutOfTime."""
+        if time.monotonic() > self.until:
+            raise OutOfTime
+
     def right(self, value: Tensor) -> bool:
-        """Whether a value is the gradient that is expected."""
+        """Whether a value is the gradient that is expected. Raises OutOfTime."""
+        self.in_time()
         if value.shape != self.expected.shape:
             return False
         at, largest = self._largest

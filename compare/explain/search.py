@@ -76,6 +76,7 @@ class Search(Candidates):
             self.upstream = {n: gradient(result[n]) for n in self.deltas if n in result and n != self.target}
         given = gradient(result.get(self.target))
         self.start_error = self._error(given)
+        self.until = started + 0.5 * (deadline - started)
         candidates = self.ordered(like)
         found: list[tuple[float, Found]] = []
         for position, candidate in enumerate(candidates):

@@ -14,7 +14,7 @@ from compare.explain.program import NotReadable, Program, read
 from compare.isolate import Child, Failure, Limits
 from compare.wire import WireError
 
-GRACE = 5.0  # seconds that a request may take beyond what it was given
+GRACE = 2.0  # seconds that a request may take beyond what it was given
 MEMORY = 2 * 2**30
 LOADING = 20.0  # seconds
 RUN = 5.0  # seconds for one run of one edited backward
