@@ -49,6 +49,7 @@ _WHERE = {
     "EpochReport": "compare.run.history",
     "TrainResult": "compare.run.history",
     "replay": "compare.run.replay",
+    "resume": "compare.run.resume",
     "train": "compare.run.train",
 }
 
@@ -73,6 +74,7 @@ __all__ = [
     "probability",
     "real",
     "replay",
+    "resume",
     "train",
 ]
 

@@ -14,6 +14,8 @@ from compare.run.refusal import listed, place, refusal, shown
 
 RUNS = ("manual", "autograd", "gap")  # the folders of TensorBoard's event files in a run's folder
 METRICS = "metrics.jsonl"
+LOGS = (METRICS, "timing.jsonl", "text.jsonl")
+BUSY = "another process is writing this run"
 LONGEST_NAME = 100
 
 
@@ -47,6 +49,28 @@ def is_run(path: Path) -> bool:
     return all(f.is_dir() and not f.is_symlink() for f in folders) and metrics.is_file() and not metrics.is_symlink()
 
 
+def is_busy(path: Path) -> bool:
+    """Whether a process is writing the run in the folder `path`."""
+    try:
+        metrics = GrowingFile(path / METRICS)
+    except OSError:
+        return False
+    try:
+        return not metrics.lock()
+    finally:
+        metrics.close()
+
+
+def refuse_taken(root: Path, name: str | None, *, overwrite: bool) -> None:
+    """Raises `ValueError` where `new_folder` would because of what is there; this is known before any data is read."""
+    if name is None:
+        return
+    _check_name(name)
+    path = root / name
+    if os.path.lexists(path) and (not overwrite or not is_run(path) or is_busy(path)):
+        raise _taken(root, name)
+
+
 def find_run(run: str, runs: Path) -> Path:
     """The folder of `run`: a name in the folder `runs`, or a path to one.
 
@@ -74,6 +98,11 @@ def run_names(runs: Path) -> list[str]:
 def no_runs(runs: Path) -> ValueError:
     """The error where the folder `runs` holds no run at all."""
     return refusal(place(runs), "no runs there", "make one with `manualbp train`, or name their folder with --runs")
+
+
+def busy(path: Path) -> ValueError:
+    """The error where a run has a writer already."""
+    return refusal(place(path), BUSY, "wait for it to end, or train under another --name")
 
 
 def unwritable(path: Path, error: OSError) -> ValueError:
@@ -111,7 +140,7 @@ def _remove_run(path: Path) -> None:
     metrics = GrowingFile(path / METRICS)
     try:
         if not metrics.lock():
-            raise refusal(place(path), "another process is writing this run", "wait for it or choose another --name")
+            raise busy(path)
         # moved away first: of two processes that overwrite at once, only one can move it
         away = path.with_name(f".{path.name}.{os.getpid()}.removed")
         path.rename(away)
@@ -125,5 +154,7 @@ def _taken(root: Path, name: str | None) -> ValueError:
         return refusal(place(root), "is not a folder", "choose another folder for the runs")
     if not is_run(root / name):
         return refusal(place(root / name), "exists and is not the folder of a run", "choose another --name")
-    remedy = "replace it with --overwrite, or choose another --name"
+    if is_busy(root / name):
+        return busy(root / name)
+    remedy = f"go on with it (manualbp resume {name}), replace it with --overwrite, or choose another --name"
     return refusal(place(root / name), "this run exists already", remedy)
