@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 FACTS = ("engine", "device", "processor", "instructions", "torch", "numpy")  # each can change a last bit
+INEXACT: Mapping[str, str] = {}  # engine: why two runs of it on one machine can differ; the reference's cannot
 
 
 def versions() -> dict[str, str]:
@@ -29,7 +30,7 @@ def machine(engine: str, device: str | None) -> dict[str, Any]:
     return {
         **{name: version for name, version in versions().items() if name in ("torch", "numpy")},
         "engine": engine,
-        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "device": torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else device,
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
@@ -42,7 +43,8 @@ def doubts(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
     Threads are no reason: a continued run takes as many as it had.
     """
-    return [f"{fact} was {then.get(fact)}, is {now.get(fact)}" for fact in FACTS if then.get(fact) != now.get(fact)]
+    found = [f"{fact} was {then.get(fact)}, is {now.get(fact)}" for fact in FACTS if then.get(fact) != now.get(fact)]
+    return found + [f"engine {engine}: {why}" for engine, why in INEXACT.items() if engine == then.get("engine")]
 
 
 def _processor() -> str:

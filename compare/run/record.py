@@ -139,7 +139,7 @@ class RunRecord:
         self._log(METRICS, step, numbers)
         for run, tags in numbers.items():
             with self.surviving(run, step):
-                self._events[run].scalars(step, _drawn(tags))
+                self._events[run].scalars(step, drawn(tags))
 
     def timing(self, step: int, values: Mapping[str, Any]) -> None:
         """Log what differs between machines and repetitions, such as seconds; the wall-clock time is added."""
@@ -214,8 +214,8 @@ def _print_warning(line: str) -> None:
         print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
-def _drawn(tags: Mapping[str, float]) -> dict[str, float]:
-    """What TensorBoard draws of `tags`."""
+def drawn(tags: Mapping[str, float]) -> dict[str, float]:
+    """What TensorBoard draws of the `tags` of one line."""
     return {
         (f"gap/log10 {tag.removeprefix('gap/')}" if tag.startswith(RELATIVE) else tag): (
             log10_gap(value) if tag.startswith(RELATIVE) else value

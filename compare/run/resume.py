@@ -72,10 +72,10 @@ def resume_watched(
                     f"this run was given its {name} from Python ({escaped(str(source))[:200]}), which a command never "
                     f"imports; from Python: compare.resume({str(run)!r}, {name}=...)"
                 )
-        start = Start(record, checkpoint)
-        if doubts := start.doubts():
+        start, config = Start(record, checkpoint), _config(folder, about)
+        if doubts := start.doubts(config):
             watcher.warned(f"bits may differ from a run without a stop: {escaped('; '.join(doubts))[:500]}")
-        return execute(_config(folder, about), watcher, net=net, loss=loss, twin=twin, data=data, start=start)
+        return execute(config, watcher, net=net, loss=loss, twin=twin, data=data, start=start)
 
 
 def _newest(folder: Path, watcher: Watcher) -> Checkpoint:

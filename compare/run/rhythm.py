@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 SPACING = 1.0  # seconds between two checkpoints of "epoch": epochs of milliseconds would else wait for the disk
-_FORM = re.compile(r"(\d+)(?: ?(steps?|epochs?))?")
+_FORM = re.compile(r"(\d+)(?: ?(steps?|epochs?))?", re.ASCII)
 
 
 @dataclass

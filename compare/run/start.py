@@ -59,10 +59,10 @@ class Start:
             raise refusal(where, what, "give the network that was trained")
         return self.record
 
-    def doubts(self) -> list[str]:
+    def doubts(self, config: TrainConfig) -> list[str]:
         """Why bits may differ from those of a run that never stopped. Asked before it goes on, where it will run."""
         then = self.checkpoint.state["about"]["machine"]
-        return doubts(then, machine(str(then.get("engine")), self.checkpoint.state["about"]["config"]["device"]))
+        return doubts(then, machine(str(then.get("engine")), config.device))
 
     def put_into(self, loop: Loop) -> None:
         """Put a new loop into the checkpoint's state, and take back what was logged after it. Raises `ValueError`."""
