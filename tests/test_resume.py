@@ -23,7 +23,8 @@ from compare.run.resume import resume_watched
 from compare.run.start import Start
 from compare.run.steps import Step, Steps
 from compare.run.stops import Stops
-from compare.run.train import Plan, execute
+from compare.run.train import execute
+from compare.run.watcher import Plan
 from tests.planted import config, small_data, spoiled
 
 

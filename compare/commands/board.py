@@ -24,10 +24,13 @@ class Board:
     def __call__(self) -> int:
         """Serve until Ctrl-C."""
         if self.rebuild is not None:
-            from compare.run.rebuild import rebuild
+            from compare.run.folder import refuse_busy
 
             if self.run is not None:
                 raise ValueError(f"--rebuild {self.rebuild} names the run; drop {self.run}")
+            refuse_busy(self.rebuild, Path(self.runs))  # before torch is imported: who is refused is refused at once
+            from compare.run.rebuild import rebuild
+
             print(rebuild(self.rebuild, Path(self.runs)))
             return 0
         from compare.run.board import board

@@ -24,11 +24,9 @@ class Resume:
 
     def __call__(self) -> int:
         """Train to the end, print, and return the exit status."""
-        from compare.run.folder import busy, find_run, is_busy
+        from compare.run.folder import refuse_busy
 
-        folder = find_run(self.run, Path(self.runs))
-        if is_busy(folder):  # before torch is imported: who is refused is refused at once
-            raise busy(folder)
+        refuse_busy(self.run, Path(self.runs))  # before torch is imported: who is refused is refused at once
         from compare.run.resume import resume_watched
         from compare.show.terminal import Terminal
 

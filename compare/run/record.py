@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from compare.run.events import EventFile
-from compare.run.folder import BUSY, LOGS, METRICS, RUNS, busy, new_folder, unwritable
+from compare.run.folder import BUSY, LOGS, METRICS, RUNS, busy, hidden_folder, publish, refuse_taken, unwritable
 from compare.run.jsonl import GrowingFile, Records, encode_line, read_records, with_numbers
 from compare.run.machine import machine, versions
 from compare.run.refusal import escaped, place, shown
@@ -67,24 +67,29 @@ class RunRecord:
         device: str | None = None,
         on_warning: Callable[[str], None] | None = None,
     ) -> Self:
-        """A new run in the folder `root/name`, for this process alone; see `new_folder` for names and `overwrite`.
+        """A new run in the folder `root/name`, for this process alone; see `publish` for names and `overwrite`.
 
         `config` holds what `to_toml` can write; `engine` and `device` are those in use, where the config may say
         "auto". `on_warning` gets the one line about logs that cannot be written; it is printed to stderr by default.
         Raises `ValueError` for a name that is taken or not a plain file name, and for a folder that cannot be written.
         """
         settings = to_toml({"config": config, "versions": versions(), "machine": _described(engine, device)})
-        path = new_folder(root, name, data_name, overwrite=overwrite)
+        refuse_taken(root, name, overwrite=overwrite)
+        prepared = hidden_folder(root)
+        record = None
         try:
-            (path / "config.toml").write_text(settings, encoding="utf-8", newline="\n")
-            record = cls(path, on_warning or _print_warning)
+            (prepared / "config.toml").write_text(settings, encoding="utf-8", newline="\n")
+            record = cls(prepared, on_warning or _print_warning)
             for run in RUNS:
-                (path / run).mkdir()
+                (prepared / run).mkdir()
             record._draw_from(0)
+            record.path = publish(prepared, name, data_name, overwrite=overwrite)
         except BaseException as error:
-            shutil.rmtree(path, ignore_errors=True)  # this process has just made it
+            if record is not None:
+                record.close()
+            shutil.rmtree(prepared, ignore_errors=True)  # this process has just made it
             if isinstance(error, OSError):
-                raise unwritable(path, error) from None
+                raise unwritable(root, error) from None
             raise
         return record
 

@@ -21,7 +21,8 @@ from compare.run.history import EpochReport, TrainResult
 from compare.run.record import RunRecord
 from compare.run.refusal import escaped, place, refusal
 from compare.run.start import Start
-from compare.run.train import Calling, Watcher, execute, result_or_raise
+from compare.run.train import execute, result_or_raise
+from compare.run.watcher import Calling, Watcher
 
 _ABOUT = {"config": dict, "machine": dict, "data": str, "network": str, "own": dict}
 

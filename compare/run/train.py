@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import nn
@@ -31,34 +29,9 @@ from compare.run.pair import Pair
 from compare.run.record import RunRecord
 from compare.run.settings import settings
 from compare.run.start import Start
+from compare.run.watcher import Calling, Plan, Watcher
 
 BUILT_BY_CONFIG = ("hidden", "activation", "init", "init_std")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is about to be trained."""
-
-    config: TrainConfig
-    data: str
-    network: str
-    device: str
-    folder: Path
-    notes: list[str]
-    from_step: int | None = None  # of a run that is continued
-
-
-class Watcher(Protocol):
-    """Whom a run tells how it goes."""
-
-    def started(self, plan: Plan) -> None:
-        """All is loaded and the run's folder is there."""
-
-    def evaluated(self, report: EpochReport) -> None:
-        """After an epoch; the first is epoch 0, before training."""
-
-    def warned(self, line: str) -> None:
-        """Something that does not end the run."""
 
 
 def train(
@@ -196,27 +169,6 @@ def execute(
         notes=notes,
         **found,
     )
-
-
-@dataclass(frozen=True)
-class Calling:
-    """Tells a function of each evaluation."""
-
-    callback: Callable[[EpochReport], None] | None
-
-    def started(self, plan: Plan) -> None:
-        """Nobody is told."""
-
-    def evaluated(self, report: EpochReport) -> None:
-        """Call the function."""
-        if self.callback is not None:
-            self.callback(report)
-
-    def warned(self, line: str) -> None:
-        """A warning of Python's."""
-        import warnings
-
-        warnings.warn(line, RuntimeWarning, stacklevel=2)
 
 
 def _with_own(config: TrainConfig, net: mbp.Layer | None, loss: mbp.Loss | None) -> TrainConfig:

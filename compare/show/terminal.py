@@ -13,7 +13,7 @@ from rich.text import Text
 
 from compare.run.history import EpochReport, TrainResult
 from compare.run.stops import STATUS
-from compare.run.train import Plan
+from compare.run.watcher import Plan
 
 LINES = 10  # of a run where no bar can be drawn
 ROWS = 12  # of the table
