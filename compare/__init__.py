@@ -51,6 +51,7 @@ _WHERE = {
     "EpochReport": "compare.run.history",
     "TrainResult": "compare.run.history",
     "replay": "compare.run.replay",
+    "resume": "compare.run.resume",
     "train": "compare.run.train",
 }
 
@@ -76,6 +77,7 @@ __all__ = [
     "probability",
     "real",
     "replay",
+    "resume",
     "train",
 ]
 

@@ -55,6 +55,11 @@ COMMANDS: dict[str, Command] = {
         "train by hand-written gradients next to autograd, comparing both at every step",
         "manualbp train --data digits --hidden 64 --l2 1e-4",
     ),
+    "resume": Command(
+        "compare.commands.resume:Resume",
+        "go on with a run that was stopped or killed, bit for bit",
+        "manualbp resume NAME",
+    ),
     "board": Command(
         "compare.commands.board:Board",
         "look at runs in TensorBoard",

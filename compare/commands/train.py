@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Self
 
 import tyro
@@ -36,6 +37,10 @@ class Train:
 
     def __call__(self) -> int:
         """Train, print, and return the exit status."""
+        from compare.run.folder import refuse_taken
+
+        # before torch is imported: who is refused is refused at once
+        refuse_taken(Path(self.options.runs), self.options.name, overwrite=self.options.overwrite)
         from compare.run.train import execute
         from compare.show.terminal import Terminal
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,6 +94,27 @@ class Agreement:
         """The largest gap since the last call, in ulps and relative to the RMS gradient."""
         worst, self.gap = self.gap.worst(), Gap()
         return worst
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What later verdicts depend on: tensors by name, and what JSON can hold."""
+        tensors = {f"ulps {path}": value for path, value in self.gap.ulps.items()}
+        tensors |= {f"relative {path}": value for path, value in self.gap.relative.items()}
+        return tensors, {
+            "exact": self.exact,
+            "checked": self.checked,
+            "ratios": dict(self._ratios),
+            "decided": sorted(self._decided),
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.gap = Gap()
+        for name, value in tensors.items():
+            kind, _, path = name.partition(" ")
+            (self.gap.ulps if kind == "ulps" else self.gap.relative)[path] = value
+        self.exact, self.checked = bool(state["exact"]), int(state["checked"])
+        self._ratios = {path: float(ratio) for path, ratio in state["ratios"].items()}
+        self._decided = set(state["decided"])
 
     def differ(self, ours: Gradients, theirs: Gradients) -> bool | Tensor:
         """Whether this step must be looked at closely; a tensor, unless this may wait for the device."""

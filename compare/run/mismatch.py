@@ -111,9 +111,9 @@ def save_bundle(
         "inputs": step.part.x.shape[1],
         "outputs": _outputs(pair, step.part),
         "own": {
-            "net": _source(pair.net) if own_net else None,
-            "loss": _source(pair.loss) if pair.own_loss else None,
-            "twin": None if pair.given_twin is None else _source(pair.given_twin),
+            "net": source_of(pair.net) if own_net else None,
+            "loss": source_of(pair.loss) if pair.own_loss else None,
+            "twin": None if pair.given_twin is None else source_of(pair.given_twin),
         },
         "differences": [_json(dataclasses.asdict(difference)) for difference in mismatch.differences],
     }
@@ -196,7 +196,7 @@ def _outputs(pair: Pair, part: Part) -> int:
         return int(pair.net.forward(pair.params, part.x[:1])[0].shape[-1])
 
 
-def _source(thing: mbp.Layer | mbp.Loss | torch.nn.Module) -> str:
+def source_of(thing: mbp.Layer | mbp.Loss | torch.nn.Module) -> str:
     """Where a user's own class is defined, such as `layers.py: MySigmoid`; of a network, its own layers."""
     layers = thing.layers if isinstance(thing, mbp.Sequential) else (thing,)
     kinds = dict.fromkeys(type(layer) for layer in layers if not type(layer).__module__.startswith("manualbp"))

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from compare.run.history import EpochReport, TrainResult
-from compare.run.train import Plan
+from compare.run.stops import STATUS
+from compare.run.watcher import Plan
 
 LINES = 10  # of a run where no bar can be drawn
 ROWS = 12  # of the table
@@ -59,6 +60,7 @@ class Terminal:
                 ("training", f"{c.update}{size}, lr {c.lr:g}, l2 {c.l2:g}, {c.epochs} epochs, check {c.check}"),
                 ("on", plan.device),
                 *(("judged by", note) for note in plan.notes),
+                *((("goes on", f"after step {plan.from_step}"),) if plan.from_step is not None else ()),
             ]
         )
         self.console.print()
@@ -125,6 +127,8 @@ def _findings(result: TrainResult) -> list[tuple[str, str]]:
     runs = "" if result.config.runs == "runs" else f" --runs {result.config.runs}"
     if result.verdict == "mismatch":
         facts.append(("next", f"manualbp replay {result.folder.name}{runs}"))
+    elif result.exit_status > STATUS and result.config.checkpoint_every != "off":
+        facts.append(("next", f"manualbp resume {result.folder.name}{runs}"))
     elif result.verdict == "diverged":
         facts.append(("next", f"lower --lr {result.config.lr:g}; manualbp board {result.folder.name}{runs}"))
     else:
