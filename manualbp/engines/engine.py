@@ -22,9 +22,7 @@ class Engine(Protocol):
     def product(self) -> str:
         """Which matrix product it uses, such as "torch" or "mkl"."""
 
-    def train(
-        self, params: Params, x: Tensor, y: Tensor, order: Tensor, size: int, *, lr: float, l2: float
-    ) -> Tensor:
+    def train(self, params: Params, x: Tensor, y: Tensor, order: Tensor, size: int, *, lr: float, l2: float) -> Tensor:
         """Take one step for each `size` rows of `order`, and update `params` in place, eq. (1).
 
         x is (m, d), y (m, k) or (m,) int64, order int64: an epoch is a permutation of the m rows, or a part of one.

@@ -106,13 +106,13 @@ class Compiled:
         if y.is_floating_point():
             return y.contiguous()
         classes = self.plan[-1].linear.n_out
-        if len(y) and not (0 <= int(y.min()) and int(y.max()) < classes):
+        if len(y) and not (int(y.min()) >= 0 and int(y.max()) < classes):
             raise ValueError(f"class indices must be from 0 to {classes - 1}, got {int(y.min())} to {int(y.max())}")
         return torch.zeros(len(y), classes, dtype=dtype).scatter_(1, y[:, None], 1.0)
 
     def _function(self, layout: Layout, size: int) -> tuple[str, int]:
         """The BLAS to use: the fastest of those in reach on the largest product of this network, tried out once."""
-        largest = max((s.linear.n_in * s.linear.n_out for s in self.plan))
+        largest = max(s.linear.n_in * s.linear.n_out for s in self.plan)
         if largest * size < LOOPS:
             return "loops", 0
         if self._chosen is None:

@@ -18,7 +18,9 @@ FAST = {"error_model": "numpy", "fastmath": {"contract", "reassoc"}, "cache": Tr
 
 
 @njit(**FAST)
-def epoch(theta, to, v, width, w, b, z, a, delta, kinds, c, biased, loss, x, y, order, factors, target, scratch, losses):
+def epoch(
+    theta, to, v, width, w, b, z, a, delta, kinds, c, biased, loss, x, y, order, factors, target, scratch, losses
+):
     """One step a row of `order`.
 
     to W = beta (to W) + alpha dJ/dW, to b = beta_b (to b) + alpha dJ/db, with `factors` alpha, beta, beta_b: an update
