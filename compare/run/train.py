@@ -29,6 +29,7 @@ from compare.run.network import LOSSES, Part, build_network, described, outputs,
 from compare.run.pair import Pair
 from compare.run.record import RunRecord
 from compare.run.settings import settings
+from compare.run.watch import Watch
 
 BUILT_BY_CONFIG = ("hidden", "activation", "init", "init_std")
 
@@ -131,8 +132,19 @@ def execute(
         )
         with record:
             watcher.started(Plan(config, f"{data.name}: {data.note}", network, place.note, record.path, notes))
-            loop = Loop(config, pair, names(net, params), training, validation, record, classes=bool(data.classes))
+            watch = Watch(record, data)
+            loop = Loop(
+                config,
+                pair,
+                names(net, params),
+                training,
+                validation,
+                record,
+                watch=watch,
+                classes=bool(data.classes),
+            )
             record.text("network", network)
+            watch.started(loop, dataclasses.asdict(config))
             ending = loop.run(watcher.evaluated, own_net=own_net)
             text = "; ".join((ending.text, *notes))
             curves = loop.history["manual"]
@@ -143,6 +155,7 @@ def execute(
                 else None,
             }
             record.text("verdict", text, step=loop.epoch)
+            watch.ended(loop, well=not ending.exit_status)
     return TrainResult(
         config=config,
         network=network,
