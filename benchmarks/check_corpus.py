@@ -98,7 +98,7 @@ def line(kind: str, case: Case, tool: str, it: Drawn) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", default=",".join(KINDS))
-    parser.add_argument("--without", default="-", help="leave out the tools whose name contains this")
+    parser.add_argument("--without", default="nothing", help="leave out the tools whose name contains this")
     parser.add_argument("--shard", default="0/1", help="part i of n")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further case after this time")
     parser.add_argument("--json", type=Path, help="file to add a line to for each case and tool")

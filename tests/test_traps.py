@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -322,3 +325,119 @@ def test_inputs_moved_alone_explain_too_little() -> None:
         return {"slope": each * (1 - each)}
 
     assert bool(((rounded - exact).abs() <= THRESHOLD * measure(slope).floors["slope"]).all())
+
+
+def test_an_entry_that_no_run_moved_is_no_mistake() -> None:
+    """A floor of each entry's own spread alone calls a right gradient, added up in another order, wrong."""
+    x, dz = draw(32, 300), draw(32, 300, seed=1)
+
+    def plain(jitter: Callable[[Any], Any]) -> Tensor:
+        return jitter(dz).T @ jitter(x)
+
+    chunked = torch.stack([dz[k::7].T @ x[k::7] for k in range(7)]).sum(0)
+    generator = torch.Generator().manual_seed(0)
+    exact = plain(lambda value: value)
+
+    def ulp(value: Tensor) -> Tensor:
+        return value * (1 + 2.2e-16 * (torch.rand(value.shape, generator=generator, dtype=value.dtype) * 2 - 1).round())
+
+    own = torch.stack([(ulp(plain(ulp)) - exact).abs() for _ in range(3)]).amax(0)
+    off = (chunked - exact).abs()
+    assert bool((off > THRESHOLD * own).any())
+    floor = measure(lambda jitter: {"W": plain(jitter)}).floors["W"]
+    assert bool((off <= THRESHOLD * floor).all())
+
+
+def test_precision_judged_entry_by_entry_blames_a_valid_order() -> None:
+    """Beside autograd's own float32 error an entry may look hundreds of times worse; in RMS the slice does not."""
+    x, dz = draw(64, 60, dtype=torch.float32), draw(64, 60, seed=1, dtype=torch.float32)
+    exact = dz.double().T @ x.double()
+    twin = ((dz.T @ x).double() - exact).abs()
+    chunked = (torch.stack([dz[k::7].T @ x[k::7] for k in range(7)]).sum(0).double() - exact).abs()
+    assert float((chunked / twin.clamp(min=1e-12)).max()) > 100
+    assert float(chunked.square().mean().sqrt() / twin.square().mean().sqrt()) < 4
+
+    def layer(x: Tensor, W: Tensor, c: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return ((x @ W.T) * c).sum(), {}
+
+    def backward(x: Tensor, c: Tensor) -> dict[str, Tensor]:
+        return {"W": torch.stack([c[k::7].T @ x[k::7] for k in range(7)]).sum(0)}
+
+    inputs = {"x": x, "W": torch.zeros(60, 60), "c": dz}
+    assert verdicts(check_derivation(layer, backward, inputs, seconds=0)) == {"W": "right"}
+
+
+def test_ill_conditioned_algebra_in_another_order_is_no_alarm() -> None:
+    """Of a matrix of condition 1e11 two right orders share five digits: NumPy's default tolerance fails one."""
+    n = 6
+    Q = torch.linalg.qr(draw(n, n, seed=1))[0]
+    A = Q @ torch.diag(torch.logspace(0, -11, n, dtype=torch.float64)) @ Q.T
+    A, b = (A + A.T) / 2, draw(n)
+
+    def layer(A: Tensor, b: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return torch.linalg.solve(A, b).square().sum(), {}
+
+    def by_inverse(A: Tensor, b: Tensor) -> dict[str, Tensor]:
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(A))
+        v = inverse.T @ (2 * (inverse @ b))
+        return {"b": v, "A": -torch.outer(v, inverse @ b)}
+
+    leaf = A.clone().requires_grad_()
+    (true,) = torch.autograd.grad(layer(leaf, b)[0], leaf)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        np.testing.assert_allclose(by_inverse(A, b)["A"], true)
+    assert check_derivation(layer, by_inverse, {"A": A, "b": b}, seconds=0).ok
+
+    def without_its_sign(A: Tensor, b: Tensor) -> dict[str, Tensor]:
+        return {"A": -by_inverse(A, b)["A"]}
+
+    assert not check_derivation(layer, without_its_sign, {"A": A, "b": b}, seconds=0).ok
+
+
+# Every line of the list that this project keeps of them, and the test that holds it
+HELD = {
+    "gradcheck: no negative cotangents": "test_traps::test_a_backward_that_is_right_for_non_negative_cotangents",
+    "the same of a Function": "test_check_function::test_gradcheck_seeds_no_negative_cotangent",
+    "gradcheck slow: dy ** 2": "test_check_function::test_gradcheck_in_slow_mode_passes_the_square_of_the_cotangent",
+    "gradcheck fast: one entry": "test_traps::test_one_wrong_entry_of_a_large_jacobian_passes_gradchecks_fast_mode",
+    "the same in fast mode": "test_check_function::test_gradcheck_in_fast_mode_misses_one_wrong_entry_of_a_million",
+    "a cotangent of ones": "test_traps::test_a_cotangent_of_ones_hides_a_normalisation",
+    "not contiguous, a layer before, batch > 1, a view": (
+        "test_check_function::test_gradcheck_at_contiguous_leaves_of_one_row"
+    ),
+    "right, fails in float32": "test_traps::test_a_right_derivation_fails_gradcheck_in_float32",
+    "right, fails at a kink": "test_traps::test_a_right_derivation_fails_differences_at_a_kink",
+    "differences in float16": "test_traps::test_differences_in_float16_are_plain_zero",
+    "two float32 results": "test_traps::test_only_float64_can_say_which_of_two_float32_gradients_is_right",
+    "atol 1": "test_traps::test_a_flipped_sign_passes_an_absolute_tolerance_of_one",
+    "rtol 50": "test_check_function::test_a_flipped_sign_passes_tolerances_as_loose_as_some_libraries_use",
+    "one entry of a million": "test_traps::test_one_entry_of_a_million_that_every_common_tolerance_lets_pass",
+    "two mistakes, two red rows": "test_verdicts::test_every_wrong_step_is_red_and_nothing_downstream_is_blamed",
+    "two names on one tensor": "test_hooks::test_names_that_share_a_tensor_share_its_hook",
+    "a view that J does not use": "test_hooks::test_a_view_that_J_does_not_use_gets_no_gradient",
+    "a NaN delta": "test_traps::test_a_delta_that_is_not_finite_poisons_nothing",
+    "a name before relu_": "test_hooks::test_a_name_taken_before_an_operation_in_place_means_the_value_after_it",
+    "integer tensors": "test_check_derivation::test_integer_inputs",
+    "vmap": "test_check_derivation::test_names_inside_vmap",
+    "1/m in dW": "test_verdicts::test_a_factor_that_is_undone_later",
+    "fused kernels": "test_noise::test_cancellation_inside_a_fused_kernel_is_seen",
+    "ill-conditioned algebra": "test_traps::test_ill_conditioned_algebra_in_another_order_is_no_alarm",
+    "long reductions": "test_traps::test_a_long_reduction_in_any_order_is_no_alarm",
+    "noise on inputs alone": "test_traps::test_inputs_moved_alone_explain_too_little",
+    "copies break aliasing": "test_noise::test_what_a_mode_that_returns_copies_does",
+    "the global generator": "test_noise::test_the_noise_draws_nothing_from_the_global_generators",
+    "a seeded dropout": "test_noise::test_a_seeded_dropout_is_the_same_in_every_run",
+    "ties of max-pool": "test_noise::test_max_pool_ties",
+    "casts to integers": "test_noise::test_discrete_decisions_are_those_of_the_plain_run",
+    "zero by luck": "test_traps::test_an_entry_that_no_run_moved_is_no_mistake",
+    "entry by entry": "test_traps::test_precision_judged_entry_by_entry_blames_a_valid_order",
+    "the textbook cost": "test_traps::test_autograds_nan_is_not_blamed_on_a_minus_y",
+    "torch.zeros(4, 3)": "test_check_derivation::test_code_that_makes_its_own_tensors_computes_in_float64",
+}
+
+
+@pytest.mark.parametrize("trap", HELD)
+def test_every_trap_is_held_by_a_test(trap: str) -> None:
+    file, _, name = HELD[trap].partition("::")
+    source = (Path(__file__).parent / f"{file}.py").read_text(encoding="utf-8")
+    assert re.search(rf"^def {name}\(", source, re.MULTILINE)

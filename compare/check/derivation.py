@@ -19,7 +19,7 @@ from compare.check.hooks import Forward
 from compare.check.lines import source_lines
 from compare.check.noise import same_buffers, same_randomness
 from compare.check.precision import Loss, losses
-from compare.check.report import Report, Row, Tried
+from compare.check.report import NOT_NEEDED, Report, Row, Tried
 from compare.check.scale import Convention
 from compare.check.shrink import smallest
 from compare.check.verdict import WORST_FIRST, Judgement, judge
@@ -170,7 +170,7 @@ def collect(
             continue
         if failed >= ENOUGH:
             stopped = "; the others were not tried"
-            tried.append(Tried(name, f"not tried: {ENOUGH} conditions failed already"))
+            tried.append(Tried(name, NOT_NEEDED))
             continue
         try:
             with same_randomness(), same_buffers():

@@ -6,9 +6,11 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from compare.check.constants import ENOUGH
 from compare.check.verdict import OK, WORST_FIRST
 
 WIDTH = 80  # columns of a terminal
+NOT_NEEDED = f"not tried: {ENOUGH} conditions failed already"
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _lines(report: Report) -> Iterable[str]:
         yield ""
         yield f"{done} of {len(report.conditions)} conditions tried in {report.seconds:.1f} s{report.stopped}"
         for tried in report.conditions:
-            if tried.status not in ("ok", "failed"):
+            if tried.status not in ("ok", "failed", NOT_NEEDED):
                 yield from _wrapped(f"{tried.name}: {tried.status}", "  ")
 
 
