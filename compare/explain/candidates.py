@@ -127,6 +127,8 @@ class Candidates:
         site = Site(at, reach, value, known)
         for edit in kinds:
             for proposal in itertools.islice(edit.proposals(site), self.most):
+                if _cancels(place, proposal.new):
+                    continue
                 yield Candidate([(site, proposal)], edit, edit.cost + proposal.cost + far, [k])
 
     def _value(self, place: Place, k: int) -> tuple[Any, bool]:
@@ -198,6 +200,22 @@ class Candidates:
             return None
         plain = self.snapshots[-1][RESULT]
         return {n for n in plain if not _equal(gradient(result.get(n)), gradient(plain[n]))}
+
+
+def _cancels(place: Place, new: Any) -> bool:
+    """Whether an edit makes `x - x` or `x / x`: zeros and ones that nobody meant."""
+    nodes = [new]
+    above = place.parent
+    if isinstance(above, ast.BinOp) and isinstance(new, ast.expr) and place.field in ("left", "right"):
+        both = {"left": above.left, "right": above.right} | {place.field: new}
+        nodes.append(ast.BinOp(both["left"], above.op, both["right"]))
+    return any(
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Sub | ast.Div)
+        and not isinstance(node.left, ast.Constant)
+        and ast.dump(node.left) == ast.dump(node.right)
+        for node in nodes
+    )
 
 
 def _elsewhere(place: Place, statement: ast.stmt, target: str) -> bool:

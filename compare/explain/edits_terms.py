@@ -201,7 +201,7 @@ def replaced(site: Site) -> Iterator[Proposal]:
         elif _almost(value, array):
             cause = "wrong_epsilon"
         cost = {"derivative": -0.8, "mask": -0.2, "tensor": 0.0}.get(candidate.role, 0.5)
-        cost += 0.2 * sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
+        cost += 0.08 * sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
         yield Proposal(parsed(candidate.text), cause, cost, candidate.text)
 
 
