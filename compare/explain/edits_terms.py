@@ -237,3 +237,14 @@ def _factors(node: ast.expr) -> list[ast.expr]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         return [*_factors(node.left), *_factors(node.right)]
     return [node]
+
+
+def slope(site: Site) -> Iterator[Proposal]:
+    """delta * sigma'(z) for delta * b * c: the derivative of the target's own activation for all factors but one."""
+    factors = _factors(site.node)
+    above = site.place.parent
+    if len(factors) < 3 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
+        return
+    for text in site.reach.own_slopes:
+        for kept in factors:
+            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.0, f"{text} for all but one")

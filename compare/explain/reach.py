@@ -169,6 +169,12 @@ class Reach:
         return [term for _, term in sorted(found, key=lambda each: each[0])]
 
     @cached_property
+    def own_slopes(self) -> set[str]:
+        """The derivatives of the target's own activation: what a delta lacks or has wrong more often than anything."""
+        pairs = {(ACTIVATIONS[name].text.format(a=a, z=z), z) for a, (name, z) in self.activations.items()}
+        return {text for text, z in pairs if plain(z) == self.target}
+
+    @cached_property
     def _leaky(self) -> list[tuple[str, str]]:
         """(a, z) where a is z above zero and a constant share of z below."""
         known = [n for n in self.tensors if plain(n) in self.quantities and n not in self.inputs]
