@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import math
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -53,6 +54,11 @@ class Candidate:
         """Equal for the same edit elsewhere."""
         return f"{self.edit.name}: {self.changes[0][1].key}"
 
+    @property
+    def kind(self) -> str:
+        """Equal for the same edit in another layer: `* a3 * (1 - a3)`, `* a2 * (1 - a2)`."""
+        return re.sub(r"(?<=[A-Za-z_])\d+", "#", self.key)
+
 
 class Candidates:
     """The edits of a program that can mend one wrong step."""
@@ -85,7 +91,7 @@ class Candidates:
         """Every candidate, likeliest first: single edits, and one edit at all the places where it applies."""
         singles = list(self.singles())
         for candidate in singles:
-            if candidate.key in like:
+            if candidate.kind in like:
                 candidate.cost -= 6.0
         groups: dict[str, list[Candidate]] = defaultdict(list)
         for candidate in singles:

@@ -48,6 +48,8 @@ def _cause(site: Site, term: Term, op: str) -> str:
     """The mistake of having left a factor out."""
     if site.in_penalty:
         return "wrong_l2"
+    if site.in_slope:
+        return "wrong_activation_derivative"
     if term.role == "size":
         if "**" in term.text:
             return "missing_factor"
