@@ -91,7 +91,7 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
     if old in reach.scalars:
         for term in (*reach.sizes, *reach.numbers):
             if term.text != old and term.role in ("size", "constant", "number"):
-                count = term.role == "size" and reach.scalars[old].is_integer()
+                count = term.role == "size" and reach.is_size(reach.scalars[old])
                 cause = "wrong_l2" if site.in_penalty else "wrong_count" if count else "wrong_factor"
                 cause = "wrong_index" if site.inside(ast.Subscript) else cause
                 yield Proposal(parsed(term.text), cause, 0.4 if term.role == "size" else 1.0, f"{old} {term.text}")

@@ -80,7 +80,7 @@ def _left_out(site: Site, name: str, node: ast.stmt) -> str:
         return "updated_weight"
     if isinstance(getattr(node, "target", None), ast.Subscript):
         return "special_case"
-    return "modified_in_place"
+    return "modified_in_place" if isinstance(node, ast.AugAssign) else "unknown"
 
 
 def copied(site: Site) -> Iterator[Proposal]:

@@ -12,6 +12,7 @@ from compare.explain.site import Proposal, Site
 from compare.explain.syntax import binary, constant, method, names, number, parsed
 
 SCALARS = ("size", "number", "constant")
+SLOPE = "wrong_activation_derivative"
 PARTIAL = 60  # proposals a site where the shapes are not known
 
 
@@ -155,7 +156,8 @@ def term(site: Site) -> Iterator[Proposal]:
             yield Proposal(binary(node, ast.Sub(), t), "missing_path", here + 1.2, f"- {product.text}")
     if not _whole(site) and len(shape or ()) >= 1:
         yield Proposal(binary(parsed("1"), ast.Sub(), node), _complement(site), 0.0, "1 - x")
-        yield Proposal(binary(parsed("1"), ast.Add(), node), "wrong_activation_derivative", 0.4, "1 + x")
+        slope = site.in_slope or bool(names(node) & {*reach.activations, reach.target})
+        yield Proposal(binary(parsed("1"), ast.Add(), node), SLOPE if slope else "missing_path", 0.4, "1 + x")
         yield Proposal(binary(node, ast.Sub(), number(1, node)), "wrong_index", 0.4, "x - 1")
     if shape is not None and len(shape) >= 1:
         axis = -1

@@ -20,12 +20,14 @@ from compare.check.scale import Convention
 from compare.explain.bench import Bench
 from compare.explain.causes import CAUSES
 from compare.explain.evidence import evidence_of
-from compare.explain.identify import exchanged, identify
+from compare.explain.identify import exchanged, forgotten_path, identify
 from compare.explain.observe import Observation, observe
 from compare.explain.searcher import Searcher
 
 log = logging.getLogger(__name__)
 SECONDS = 10.0
+# what an edit is called that may as well add up to a path that is left out: the graph then tells which it is
+IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "wrong_factor", "order_of_operations", "unknown")
 MOST_SHARES = 2  # the next step gets half of what is left of the time, however many there are
 CONDITIONS = 7  # under which a repair has to hold
 SEPARATOR = "\0"  # between the sentences of two languages
@@ -160,10 +162,10 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
     for which, repair in enumerate(found):
         if searcher.harmless(which, row.name, seen) and all(searcher.holds(which, row.name, o) for o in others):
             like[row.name] = repair["key"]
-            crossed = exchanged([seen, *others], row.name)
-            return _mended(
-                row, repair if crossed is None else repair | {"cause": crossed.cause, "says": crossed.says, "diz": ""}
-            )
+            better = exchanged([seen, *others], row.name)
+            if better is None and repair["cause"] in IN_DOUBT:
+                better = forgotten_path([seen, *others], row.name)
+            return _mended(row, repair if better is None else repair | {"cause": better.cause, "says": better.says})
     told = exchanged([seen, *others], row.name) or identify([seen, *others], row.name, until)
     if told is not None:
         shape = f"{row.explanation}; " if row.verdict == "invalid" and row.explanation else ""

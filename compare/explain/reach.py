@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 ALIKE = 1e-9  # relative: two values are the same formula, for the purpose of recognising one
+ALMOST = 1e-2  # relative: two values that an epsilon tells apart
 PRODUCTS = 400  # products of two matrices that are looked at
 
 
@@ -124,10 +125,20 @@ class Reach:
                     break
         return found
 
+    def is_size(self, value: float) -> bool:
+        """Whether a number is how many there are of something: along an axis, or along two."""
+        return value > 1 and value in self._counts
+
+    @cached_property
+    def _counts(self) -> set[float]:
+        shapes = [value.shape for value in (*self.tensors.values(), *self.whole.values())]
+        along = {float(size) for shape in shapes for size in shape}
+        return along | {float(a * b) for shape in shapes for a, b in itertools.combinations(shape, 2)}
+
     @cached_property
     def sizes(self) -> list[Term]:
         """Sizes of what is in reach, as numbers that have a name or as expressions."""
-        found: dict[str, float] = {n: v for n, v in self.scalars.items() if v.is_integer() and v > 1}
+        found: dict[str, float] = {n: v for n, v in self.scalars.items() if self.is_size(v)}
         seen = dict.fromkeys(found.values(), 1)
         for name in (*self.tensors, *self.whole):
             value = self.tensors.get(name, self.whole.get(name))
@@ -149,7 +160,7 @@ class Reach:
     def numbers(self) -> list[Term]:
         """Plain numbers and the derivation's own constants."""
         plain_numbers = [Term(f"{v:g}", v, "number") for v in (2.0, 0.5, 3.0, 4.0, 0.25)]
-        own = [Term(n, v, "constant") for n, v in self.scalars.items() if not (v.is_integer() and v > 1) and v != 0]
+        own = [Term(n, v, "constant") for n, v in self.scalars.items() if not self.is_size(v) and v != 0]
         own += [Term(f"(1 - {t.text})", 1 - t.value, "constant") for t in own if 0 < t.value < 1]
         roots = [Term(f"{s.text} ** 0.5", math.sqrt(s.value), "size") for s in self.sizes]
         return [*own, *plain_numbers, *roots]
@@ -251,9 +262,11 @@ class Reach:
                 yield Term(f"{n} * {k}", a * b, "product")
 
     def effect(self, old: Tensor | None, new: Tensor | None) -> str:
-        """The mistake of a quantity that lacks an activation's derivative as a factor, or has one too many."""
+        """The mistake of a quantity that lacks a factor, has a derivative too many, or is almost the other one."""
         if old is None or new is None or old.shape != new.shape or not old.numel():
             return ""
+        if 0 < float((old - new).norm()) < ALMOST * float(new.norm()):
+            return "wrong_epsilon"
         for term in self.derivatives:
             if term.value.shape != old.shape:
                 continue
