@@ -375,3 +375,34 @@ def test_a_sample_of_the_corpus_is_explained():
     assert sum(row.cause in causes for row, causes in pairs) >= 0.7 * len(wrong)
     assert sum(row.cause not in ("unknown", "", *causes) for row, causes in pairs) <= 0.1 * len(wrong)
     assert sum(bool(row.repair) for row, _ in pairs) >= 0.55 * len(wrong)
+
+
+def test_tensors_are_moved_so_that_no_repair_holds_by_chance():
+    """As given, the first entry of w is 1 / m: dividing by m would do as well."""
+    x = torch.linspace(-1, 1, 8, dtype=torch.float64).reshape(4, 2)
+    inputs = {"x": x, "w": torch.tensor([0.25, 0.8], dtype=torch.float64), "y": torch.tensor([1.0, 0, 1, 0])}
+
+    def forward(x, w, y):
+        z = x @ w
+        return ((z - y) ** 2).sum() * w[0], {"z": z}
+
+    def backward(x, w, y, z):
+        return {"z": 2 * (z - y)}
+
+    row = explain_derivation(forward, backward, inputs, check_seconds=0.1).first_wrong
+    assert row.name == "z"
+    assert row.cause != "missing_mean"
+
+
+def test_given_tensors_are_explained_too():
+    inputs = {"x": torch.randn(5, 3), "w": torch.randn(3), "y": torch.ones(5)}
+
+    def forward(x, w, y):
+        z = x @ w
+        return ((z - y) ** 2).sum() / 2, {"z": z}
+
+    def backward(x, w, y, z):
+        return {"z": y - z, "w": (y - z) @ x}
+
+    report = explain_derivation(forward, backward, inputs, check_seconds=0.1)
+    assert (report.first_wrong.name, report.first_wrong.cause) == ("z", "sign")
