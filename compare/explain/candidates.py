@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from compare.explain.edits import EDITS, Edit
+from compare.explain.influence import equal, moved, unchanged
 from compare.explain.pure import in_place
 from compare.explain.reach import Reach
 from compare.explain.site import Proposal, Site
@@ -188,15 +188,15 @@ class Candidates:
             return None
         before, after = self.snapshots[k], self.snapshots[k + 1]
         inside = dict(after)
-        moved = False
+        anything = False
         for name, value in after.items():
-            if name == "__builtins__" or before.get(name) is value or _unchanged(before.get(name), value):
+            if name == "__builtins__" or before.get(name) is value or unchanged(before.get(name), value):
                 continue
-            other = _moved(value, before.get(name))
+            other = moved(value, before.get(name))
             if other is None:
                 return None
-            inside[name], moved = other, True
-        if not moved:
+            inside[name], anything = other, True
+        if not anything:
             return None
         try:
             result = self.trial.run(k + 1, inside)
@@ -205,7 +205,7 @@ class Candidates:
         if not isinstance(result, Mapping):
             return None
         plain = self.snapshots[-1][RESULT]
-        return {n for n in plain if not _equal(gradient(result.get(n)), gradient(plain[n]))}
+        return {n for n in plain if not equal(gradient(result.get(n)), gradient(plain[n]))}
 
 
 def _cancels(place: Place, new: Any) -> bool:
@@ -259,38 +259,3 @@ def _disjoint(group: list[Candidate]) -> list[Candidate]:
 
 def _in_place(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.AugAssign | ast.Expr)
-
-
-def _unchanged(before: Any, after: Any) -> bool:
-    """Whether a copy is the same value: of programs that change in place, copies are compared."""
-    if isinstance(after, Mapping):
-        return (
-            isinstance(before, Mapping)
-            and before.keys() == after.keys()
-            and all(before[n] is v or _unchanged(before[n], v) for n, v in after.items())
-        )
-    if isinstance(after, tuple | list):
-        return type(before) is type(after) and len(before) == len(after) and all(map(_unchanged, before, after))
-    if isinstance(after, Tensor):
-        return isinstance(before, Tensor) and before.shape == after.shape and torch.equal(before, after)
-    if isinstance(after, np.ndarray):
-        return isinstance(before, np.ndarray) and np.array_equal(before, after)
-    return isinstance(after, int | float | str) and before == after
-
-
-def _moved(value: Any, before: Any) -> Any:
-    if gradient(value) is not None and not isinstance(value, float):
-        return value * 1.37 + 0.11 if getattr(value, "dtype", None) != torch.bool else ~value
-    if isinstance(value, float):
-        return value * 1.37 + 0.11
-    if isinstance(value, Mapping):
-        old = before if isinstance(before, Mapping) else {}
-        return {n: v if old.get(n) is v else _moved(v, None) for n, v in value.items()}
-    if isinstance(value, tuple | list):
-        moved = [_moved(v, None) for v in value]
-        return None if any(m is None for m in moved) else type(value)(moved)
-    return None
-
-
-def _equal(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is not None and b is not None and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from compare.explain.activations import ACTIVATIONS
 from compare.explain.numbers import Candidate, Numbers, multiple, same
 from compare.explain.observe import CLOSE, alike
 from compare.explain.paths import contributions
-from compare.explain.reach import ACTIVATIONS, spreads
+from compare.explain.reach import spreads
 
 ENTRIES = 20_000  # of a gradient, beyond which two factors are not tried at once
 
