@@ -5,17 +5,18 @@ from __future__ import annotations
 import ast
 import itertools
 import math
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from compare.explain.edits import EDITS, Edit
+from compare.explain.influence import equal, moved, unchanged
 from compare.explain.pure import in_place
 from compare.explain.reach import Reach
 from compare.explain.site import Proposal, Site
@@ -53,6 +54,11 @@ class Candidate:
         """Equal for the same edit elsewhere."""
         return f"{self.edit.name}: {self.changes[0][1].key}"
 
+    @property
+    def kind(self) -> str:
+        """Equal for the same edit in another layer: `* a3 * (1 - a3)`, `* a2 * (1 - a2)`."""
+        return re.sub(r"(?<=[A-Za-z_])\d+", "#", self.key)
+
 
 class Candidates:
     """The edits of a program that can mend one wrong step."""
@@ -85,7 +91,7 @@ class Candidates:
         """Every candidate, likeliest first: single edits, and one edit at all the places where it applies."""
         singles = list(self.singles())
         for candidate in singles:
-            if candidate.key in like:
+            if candidate.kind in like:
                 candidate.cost -= 6.0
         groups: dict[str, list[Candidate]] = defaultdict(list)
         for candidate in singles:
@@ -127,6 +133,8 @@ class Candidates:
         site = Site(at, reach, value, known)
         for edit in kinds:
             for proposal in itertools.islice(edit.proposals(site), self.most):
+                if _cancels(place, proposal.new):
+                    continue
                 yield Candidate([(site, proposal)], edit, edit.cost + proposal.cost + far, [k])
 
     def _value(self, place: Place, k: int) -> tuple[Any, bool]:
@@ -180,15 +188,15 @@ class Candidates:
             return None
         before, after = self.snapshots[k], self.snapshots[k + 1]
         inside = dict(after)
-        moved = False
+        anything = False
         for name, value in after.items():
-            if name == "__builtins__" or before.get(name) is value or _unchanged(before.get(name), value):
+            if name == "__builtins__" or before.get(name) is value or unchanged(before.get(name), value):
                 continue
-            other = _moved(value, before.get(name))
+            other = moved(value, before.get(name))
             if other is None:
                 return None
-            inside[name], moved = other, True
-        if not moved:
+            inside[name], anything = other, True
+        if not anything:
             return None
         try:
             result = self.trial.run(k + 1, inside)
@@ -197,7 +205,23 @@ class Candidates:
         if not isinstance(result, Mapping):
             return None
         plain = self.snapshots[-1][RESULT]
-        return {n for n in plain if not _equal(gradient(result.get(n)), gradient(plain[n]))}
+        return {n for n in plain if not equal(gradient(result.get(n)), gradient(plain[n]))}
+
+
+def _cancels(place: Place, new: Any) -> bool:
+    """Whether an edit makes `x - x` or `x / x`: zeros and ones that nobody meant."""
+    nodes = [new]
+    above = place.parent
+    if isinstance(above, ast.BinOp) and isinstance(new, ast.expr) and place.field in ("left", "right"):
+        both = {"left": above.left, "right": above.right} | {place.field: new}
+        nodes.append(ast.BinOp(both["left"], above.op, both["right"]))
+    return any(
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Sub | ast.Div)
+        and not isinstance(node.left, ast.Constant)
+        and ast.dump(node.left) == ast.dump(node.right)
+        for node in nodes
+    )
 
 
 def _elsewhere(place: Place, statement: ast.stmt, target: str) -> bool:
@@ -235,38 +259,3 @@ def _disjoint(group: list[Candidate]) -> list[Candidate]:
 
 def _in_place(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.AugAssign | ast.Expr)
-
-
-def _unchanged(before: Any, after: Any) -> bool:
-    """Whether a copy is the same value: of programs that change in place, copies are compared."""
-    if isinstance(after, Mapping):
-        return (
-            isinstance(before, Mapping)
-            and before.keys() == after.keys()
-            and all(before[n] is v or _unchanged(before[n], v) for n, v in after.items())
-        )
-    if isinstance(after, tuple | list):
-        return type(before) is type(after) and len(before) == len(after) and all(map(_unchanged, before, after))
-    if isinstance(after, Tensor):
-        return isinstance(before, Tensor) and before.shape == after.shape and torch.equal(before, after)
-    if isinstance(after, np.ndarray):
-        return isinstance(before, np.ndarray) and np.array_equal(before, after)
-    return isinstance(after, int | float | str) and before == after
-
-
-def _moved(value: Any, before: Any) -> Any:
-    if gradient(value) is not None and not isinstance(value, float):
-        return value * 1.37 + 0.11 if getattr(value, "dtype", None) != torch.bool else ~value
-    if isinstance(value, float):
-        return value * 1.37 + 0.11
-    if isinstance(value, Mapping):
-        old = before if isinstance(before, Mapping) else {}
-        return {n: v if old.get(n) is v else _moved(v, None) for n, v in value.items()}
-    if isinstance(value, tuple | list):
-        moved = [_moved(v, None) for v in value]
-        return None if any(m is None for m in moved) else type(value)(moved)
-    return None
-
-
-def _equal(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is not None and b is not None and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())

@@ -342,4 +342,14 @@ EDITS: tuple[Edit, ...] = (
         "two entries stand in the wrong order",
         "duas entradas estão na ordem errada",
     ),
+    Edit(
+        "the activation's own derivative",
+        (ast.BinOp,),
+        edits_terms.slope,
+        "wrong_activation_derivative",
+        "replace an expression",
+        2.9,
+        "the derivative of the activation that the forward applies belongs here",
+        "aqui vai a derivada da ativação que o forward aplica",
+    ),
 )

@@ -122,7 +122,7 @@ def drop(site: Site) -> Iterator[Proposal]:
                 yield Proposal(kept, "some_samples" if looped else "wrong_index", 0.3, f"- {ast.unparse(gone)}")
                 continue
             cause = "wrong_l2" if penalty(gone, site.reach) else "path_twice"
-            if isinstance(node.op, ast.Sub) and isinstance(kept, ast.Name) and kept.id in site.reach.inputs:
+            if isinstance(node.op, ast.Sub) and (site.in_update or ast.unparse(kept) in site.reach.inputs):
                 cause = "updated_weight"
             if constant(gone) is not None and (ast.unparse(kept) in site.reach.scalars or "shape" in ast.unparse(kept)):
                 cause = "wrong_count"
@@ -143,6 +143,10 @@ def drop(site: Site) -> Iterator[Proposal]:
 
 def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
     """The mistake that a factor too many is."""
+    if site.in_update:
+        return "updated_weight"
+    if site.in_slope:
+        return "wrong_activation_derivative"
     own = {t.text for t in site.reach.numbers if t.role == "constant"}
     scales = isinstance(gone, ast.BinOp) and bool(names(gone) & own)
     if site.in_penalty or (scales and site.reach.target in site.reach.inputs):

@@ -91,7 +91,7 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
     if old in reach.scalars:
         for term in (*reach.sizes, *reach.numbers):
             if term.text != old and term.role in ("size", "constant", "number"):
-                count = term.role == "size" and reach.scalars[old].is_integer()
+                count = term.role == "size" and reach.is_size(reach.scalars[old])
                 cause = "wrong_l2" if site.in_penalty else "wrong_count" if count else "wrong_factor"
                 cause = "wrong_index" if site.inside(ast.Subscript) else cause
                 yield Proposal(parsed(term.text), cause, 0.4 if term.role == "size" else 1.0, f"{old} {term.text}")
@@ -130,23 +130,17 @@ def cause_of_name(site: Site, old: str, new: str) -> str:
         return effect
     if relation == "activation":
         above = site.place.parent
-        factor = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.MatMult) and not _in_slope(site)
+        factor = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.MatMult) and not site.in_slope
         final = reach.target in reach.inputs  # a parameter's gradient holds the activation itself, no derivative
         own = reach.target_follows(old, new) and not final
         return "wrong_operand" if factor and not own else "derivative_at_wrong_place"
     if relation == "layer":
         return "wrong_layer"
     if relation == "step":
-        return "derivative_at_wrong_place" if _in_slope(site) else "wrong_index"
+        return "derivative_at_wrong_place" if site.in_slope else "wrong_index"
     if plain(new) in reach.inputs and plain(old) not in reach.quantities and _updated(site, old, new):
         return "updated_weight"
     return "modified_in_place" if _copied(site, old, new) else "wrong_operand"
-
-
-def _in_slope(site: Site) -> bool:
-    """Whether a name stands in 1 - x ** 2 or x * (1 - x)."""
-    above = [a for a in site.place.above if isinstance(a, ast.BinOp)]
-    return any(isinstance(a.op, ast.Sub) and constant(a.left) == 1 for a in above)
 
 
 def _copied(site: Site, old: str, new: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from compare.explain.edits_places import cause_of_name
 from compare.explain.reach import plain
-from compare.explain.site import Proposal, Site
+from compare.explain.site import Proposal, Site, updates
 from compare.explain.syntax import base, method, names, parsed
 
 
@@ -76,11 +76,11 @@ def leave_out(site: Site) -> Iterator[Proposal]:
 
 
 def _left_out(site: Site, name: str, node: ast.stmt) -> str:
-    if name in site.reach.inputs:
+    if name in site.reach.inputs or updates(node):
         return "updated_weight"
     if isinstance(getattr(node, "target", None), ast.Subscript):
         return "special_case"
-    return "modified_in_place"
+    return "modified_in_place" if isinstance(node, ast.AugAssign) else "unknown"
 
 
 def copied(site: Site) -> Iterator[Proposal]:

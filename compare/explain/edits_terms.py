@@ -12,6 +12,7 @@ from compare.explain.site import Proposal, Site
 from compare.explain.syntax import binary, constant, method, names, number, parsed
 
 SCALARS = ("size", "number", "constant")
+SLOPE = "wrong_activation_derivative"
 PARTIAL = 60  # proposals a site where the shapes are not known
 
 
@@ -48,6 +49,8 @@ def _cause(site: Site, term: Term, op: str) -> str:
     """The mistake of having left a factor out."""
     if site.in_penalty:
         return "wrong_l2"
+    if site.in_slope:
+        return "wrong_activation_derivative"
     if term.role == "size":
         if "**" in term.text:
             return "missing_factor"
@@ -153,7 +156,8 @@ def term(site: Site) -> Iterator[Proposal]:
             yield Proposal(binary(node, ast.Sub(), t), "missing_path", here + 1.2, f"- {product.text}")
     if not _whole(site) and len(shape or ()) >= 1:
         yield Proposal(binary(parsed("1"), ast.Sub(), node), _complement(site), 0.0, "1 - x")
-        yield Proposal(binary(parsed("1"), ast.Add(), node), "wrong_activation_derivative", 0.4, "1 + x")
+        slope = site.in_slope or bool(names(node) & {*reach.activations, reach.target})
+        yield Proposal(binary(parsed("1"), ast.Add(), node), SLOPE if slope else "missing_path", 0.4, "1 + x")
         yield Proposal(binary(node, ast.Sub(), number(1, node)), "wrong_index", 0.4, "x - 1")
     if shape is not None and len(shape) >= 1:
         axis = -1
@@ -201,7 +205,7 @@ def replaced(site: Site) -> Iterator[Proposal]:
         elif _almost(value, array):
             cause = "wrong_epsilon"
         cost = {"derivative": -0.8, "mask": -0.2, "tensor": 0.0}.get(candidate.role, 0.5)
-        cost += 0.2 * sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
+        cost += 0.08 * sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
         yield Proposal(parsed(candidate.text), cause, cost, candidate.text)
 
 
@@ -237,3 +241,14 @@ def _factors(node: ast.expr) -> list[ast.expr]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         return [*_factors(node.left), *_factors(node.right)]
     return [node]
+
+
+def slope(site: Site) -> Iterator[Proposal]:
+    """delta * sigma'(z) for delta * b * c: the derivative of the target's own activation for all factors but one."""
+    factors = _factors(site.node)
+    above = site.place.parent
+    if len(factors) < 3 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
+        return
+    for text in site.reach.own_slopes:
+        for kept in factors:
+            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.0, f"{text} for all but one")

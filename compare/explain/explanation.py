@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from compare.check.backward import Backward
-from compare.check.conditions import Condition, Inputs, conditions
+from compare.check.conditions import Inputs
 from compare.check.derivation import SECONDS as CHECK_SECONDS
 from compare.check.derivation import check_derivation
 from compare.check.hooks import Forward
 from compare.check.report import Report, Row
-from compare.check.scale import Convention
 from compare.explain.bench import Bench
 from compare.explain.causes import CAUSES
 from compare.explain.evidence import evidence_of
-from compare.explain.identify import exchanged, identify
-from compare.explain.observe import Observation, observe
+from compare.explain.gathered import Evidence
+from compare.explain.identify import exchanged, forgotten_path, identify
+from compare.explain.observe import Observation
 from compare.explain.searcher import Searcher
 
 log = logging.getLogger(__name__)
 SECONDS = 10.0
+# what an edit is called that may as well add up to a path that is left out: the graph then tells which it is
+IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "wrong_factor", "order_of_operations", "unknown")
 MOST_SHARES = 2  # the next step gets half of what is left of the time, however many there are
-CONDITIONS = 7  # under which a repair has to hold
 SEPARATOR = "\0"  # between the sentences of two languages
 WRONG = ("wrong", "invalid", "cancels", "imprecise")
 
@@ -109,40 +110,6 @@ def told_once(rows: Sequence[Row], like: Mapping[str, str]) -> tuple[Row, ...]:
     return tuple(told.values())
 
 
-class Evidence:
-    """Observations under the conditions of a check, made when they are asked for."""
-
-    def __init__(self, forward: Forward, backward: Backward, inputs: Inputs, wanted: list[str], seed: int) -> None:
-        every = list(conditions(inputs, seed))
-        self.by_name = {str(c): c for c in every}
-        first = [self.by_name[name] for name in dict.fromkeys(wanted) if name in self.by_name]
-        self.order: list[Condition] = [*first, *(c for c in every if c not in first)]
-        convention = Convention()
-        self._run: Callable[[Condition], Observation | None] = lambda c: observe(
-            forward, backward, inputs, c, convention
-        )
-        self._seen: dict[str, Observation | None] = {}
-        self.at(every[0])  # where the check finds its convention as well
-
-    def at(self, condition: Condition) -> Observation | None:
-        """What this condition shows; None where the forward does not run there."""
-        name = str(condition)
-        if name not in self._seen:
-            self._seen[name] = self._run(condition)
-        return self._seen[name]
-
-    def others(self, but: Condition, until: float) -> Iterator[Observation]:
-        """Observations under other conditions, the failing ones of any row first; one at least, others `until` then."""
-        count = 0
-        for condition in self.order:
-            if condition == but or count >= CONDITIONS or (count and time.monotonic() > until):
-                continue
-            seen = self.at(condition)
-            if seen is not None:
-                count += 1
-                yield seen
-
-
 def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str, str], seconds: float) -> Row:
     condition = evidence.by_name.get(row.condition, evidence.order[0])
     seen = evidence.at(condition)
@@ -160,10 +127,10 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
     for which, repair in enumerate(found):
         if searcher.harmless(which, row.name, seen) and all(searcher.holds(which, row.name, o) for o in others):
             like[row.name] = repair["key"]
-            crossed = exchanged([seen, *others], row.name)
-            return _mended(
-                row, repair if crossed is None else repair | {"cause": crossed.cause, "says": crossed.says, "diz": ""}
-            )
+            better = exchanged([seen, *others], row.name)
+            if better is None and repair["cause"] in IN_DOUBT:
+                better = forgotten_path([seen, *others], row.name)
+            return _mended(row, repair if better is None else repair | {"cause": better.cause, "says": better.says})
     told = exchanged([seen, *others], row.name) or identify([seen, *others], row.name, until)
     if told is not None:
         shape = f"{row.explanation}; " if row.verdict == "invalid" and row.explanation else ""

@@ -154,8 +154,9 @@ class Numbers:
         """Clipped at its largest entry, or rounded to float32."""
         largest = float(given.abs().max())
         if largest > 0 and int((given.abs() == largest).sum()) > 1 and self.right_where(given.abs() < largest):
-            beyond = self.expected[given.abs() == largest].abs() >= largest
-            if bool(beyond.all()):
+            there = given.abs() == largest
+            beyond = (self.expected[there] * given[there].sign()) / largest
+            if bool((beyond >= 1 - 1e-9).all()) and bool((beyond > 1 + 1e-9).any()):
                 yield Candidate("clip", "clipped", f"do not clip it at {largest:.6g}")
         if bool((given == given.float().double()).all()) and float(self.error.norm()) < 1e-6 * float(
             self.expected.norm()

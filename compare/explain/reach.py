@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compare.explain.activations import ACTIVATIONS
+
 ALIKE = 1e-9  # relative: two values are the same formula, for the purpose of recognising one
+ALMOST = 1e-2  # relative: two values that an epsilon tells apart
 PRODUCTS = 400  # products of two matrices that are looked at
 
 
@@ -28,43 +31,6 @@ class Term:
     text: str
     value: Any
     role: str  # derivative, mask, size, number, constant, tensor, complement, product, power
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An elementwise function, and its derivative in its output a or its input z, as text and as a function of both."""
-
-    function: Callable[[Tensor], Tensor]
-    text: str
-    derivative: Callable[[Tensor, Tensor], Tensor]
-
-
-ACTIVATIONS = {
-    "sigmoid": Activation(torch.sigmoid, "{a} * (1 - {a})", lambda a, z: a * (1 - a)),
-    "tanh": Activation(torch.tanh, "(1 - {a} ** 2)", lambda a, z: 1 - a * a),
-    "relu": Activation(torch.relu, "({z} > 0)", lambda a, z: (z > 0).double()),
-    "exp": Activation(torch.exp, "{a}", lambda a, z: a),
-    "log": Activation(torch.log, "(1 / {z})", lambda a, z: 1 / z),
-    "sqrt": Activation(torch.sqrt, "(0.5 / {a})", lambda a, z: 0.5 / a),
-    "square": Activation(torch.square, "(2 * {z})", lambda a, z: 2 * z),
-    "softplus": Activation(torch.nn.functional.softplus, "torch.sigmoid({z})", lambda a, z: torch.sigmoid(z)),
-    "elu": Activation(
-        torch.nn.functional.elu,
-        "torch.where({z} > 0, 1.0, torch.exp({z}))",
-        lambda a, z: torch.where(z > 0, torch.ones_like(z), torch.exp(z)),
-    ),
-    "gelu": Activation(
-        torch.nn.functional.gelu,
-        "(0.5 * (1 + torch.erf({z} * 0.5 ** 0.5)) + {z} * torch.exp(-0.5 * {z} ** 2) / (2 * torch.pi) ** 0.5)",
-        lambda a, z: 0.5 * (1 + torch.erf(z * 0.5**0.5)) + z * torch.exp(-0.5 * z * z) / (2 * math.pi) ** 0.5,
-    ),
-    "cube": Activation(lambda z: z**3, "(3 * {z} ** 2)", lambda a, z: 3 * z * z),
-    "silu": Activation(
-        torch.nn.functional.silu,
-        "torch.sigmoid({z}) * (1 + {z} * (1 - torch.sigmoid({z})))",
-        lambda a, z: torch.sigmoid(z) * (1 + z * (1 - torch.sigmoid(z))),
-    ),
-}
 
 
 def tensor(value: Any) -> Tensor | None:
@@ -124,10 +90,20 @@ class Reach:
                     break
         return found
 
+    def is_size(self, value: float) -> bool:
+        """Whether a number is how many there are of something: along an axis, or along two."""
+        return value > 1 and value in self._counts
+
+    @cached_property
+    def _counts(self) -> set[float]:
+        shapes = [value.shape for value in (*self.tensors.values(), *self.whole.values())]
+        along = {float(size) for shape in shapes for size in shape}
+        return along | {float(a * b) for shape in shapes for a, b in itertools.combinations(shape, 2)}
+
     @cached_property
     def sizes(self) -> list[Term]:
         """Sizes of what is in reach, as numbers that have a name or as expressions."""
-        found: dict[str, float] = {n: v for n, v in self.scalars.items() if v.is_integer() and v > 1}
+        found: dict[str, float] = {n: v for n, v in self.scalars.items() if self.is_size(v)}
         seen = dict.fromkeys(found.values(), 1)
         for name in (*self.tensors, *self.whole):
             value = self.tensors.get(name, self.whole.get(name))
@@ -149,7 +125,7 @@ class Reach:
     def numbers(self) -> list[Term]:
         """Plain numbers and the derivation's own constants."""
         plain_numbers = [Term(f"{v:g}", v, "number") for v in (2.0, 0.5, 3.0, 4.0, 0.25)]
-        own = [Term(n, v, "constant") for n, v in self.scalars.items() if not (v.is_integer() and v > 1) and v != 0]
+        own = [Term(n, v, "constant") for n, v in self.scalars.items() if not self.is_size(v) and v != 0]
         own += [Term(f"(1 - {t.text})", 1 - t.value, "constant") for t in own if 0 < t.value < 1]
         roots = [Term(f"{s.text} ** 0.5", math.sqrt(s.value), "size") for s in self.sizes]
         return [*own, *plain_numbers, *roots]
@@ -167,6 +143,12 @@ class Reach:
             value = torch.where(self.tensors[z] > 0, 1.0, slope).double()
             found.append((z != self.target, Term(f"torch.where({z} > 0, 1.0, {slope:.6g})", value, "derivative")))
         return [term for _, term in sorted(found, key=lambda each: each[0])]
+
+    @cached_property
+    def own_slopes(self) -> set[str]:
+        """The derivatives of the target's own activation: what a delta lacks or has wrong more often than anything."""
+        pairs = {(ACTIVATIONS[name].text.format(a=a, z=z), z) for a, (name, z) in self.activations.items()}
+        return {text for text, z in pairs if plain(z) == self.target}
 
     @cached_property
     def _leaky(self) -> list[tuple[str, str]]:
@@ -245,9 +227,11 @@ class Reach:
                 yield Term(f"{n} * {k}", a * b, "product")
 
     def effect(self, old: Tensor | None, new: Tensor | None) -> str:
-        """The mistake of a quantity that lacks an activation's derivative as a factor, or has one too many."""
+        """The mistake of a quantity that lacks a factor, has a derivative too many, or is almost the other one."""
         if old is None or new is None or old.shape != new.shape or not old.numel():
             return ""
+        if 0 < float((old - new).norm()) < ALMOST * float(new.norm()):
+            return "wrong_epsilon"
         for term in self.derivatives:
             if term.value.shape != old.shape:
                 continue

@@ -59,7 +59,7 @@ class Search(Candidates):
             if found:
                 for each in found:
                     each.shown = _merged(before, each.shown)
-                    moved = _moved(first.key, each.key)
+                    moved = _moved(first.kind, each.key)
                     each.cause = "order_of_operations" if moved else _joined(first.cause, each.cause)
                     each.says = "a term stands in the wrong place" if moved else each.says
                     each.diz = "um termo está no lugar errado" if moved else each.diz
@@ -119,7 +119,7 @@ class Search(Candidates):
             lines = shown([(site.place, proposal.new) for site, proposal in candidate.changes], self.trial)
             own = candidate.cause == candidate.edit.cause  # else the cause's own words fit better
             says, diz = (candidate.edit.says, candidate.edit.diz) if own else ("", "")
-            return Found(candidate.cause, candidate.key, lines, codes, says, diz)
+            return Found(candidate.cause, candidate.kind, lines, codes, says, diz)
 
     def _holds(self, codes: list[CodeType | None], other: Elsewhere) -> bool:
         """Whether a candidate is right at other values too."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from compare.check.backward import Backward
@@ -113,7 +114,13 @@ class Searcher:
         return None if answer is None else answer[1]
 
     def holds(self, which: int, target: str, seen: Observation) -> bool:
-        """Whether a repair makes the step right here too, and leaves the deltas that it was handed alone."""
+        """Whether a repair makes the step right here too, and leaves the deltas that it was handed alone.
+
+        Where the step itself overflows (0 / 0 of saturated outputs), nothing can be told of its repair.
+        """
+        given = seen.given.get(target)
+        if given is not None and not bool(torch.isfinite(given).all()):
+            return True
         gradients = self.run(which, seen.values)
         if gradients is None or target not in gradients or not seen.alike(gradients[target], seen.local[target]):
             return False

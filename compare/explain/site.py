@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from compare.explain.reach import Reach, tensor
-from compare.explain.syntax import Place, names
+from compare.explain.syntax import Place, constant, names
 
 METHODS = (
     "sum",
@@ -98,9 +98,31 @@ class Site:
                 break
         return penalty(term, self.reach)
 
+    @property
+    def in_slope(self) -> bool:
+        """Whether the expression stands in a formula such as 1 - a ** 2 or a * (1 - a)."""
+        above = [a for a in self.place.above if isinstance(a, ast.BinOp)]
+        return any(isinstance(a.op, ast.Sub) and constant(a.left) == 1 for a in above)
+
+    @property
+    def in_update(self) -> bool:
+        """Whether the statement is a step of gradient descent: `W = W - ...`, `W -= ...`."""
+        return updates(next((a for a in reversed(self.place.above) if isinstance(a, ast.stmt)), self.node))
+
     def inside(self, *kinds: type[ast.AST]) -> bool:
         """Whether the place lies below such a node in its statement."""
         return any(isinstance(above, kinds) for above in self.place.above)
+
+
+def updates(statement: ast.AST) -> bool:
+    """Whether a statement subtracts from what it assigns to."""
+    if isinstance(statement, ast.AugAssign):
+        return isinstance(statement.op, ast.Sub) and not isinstance(statement.value, ast.Constant)
+    if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.BinOp):
+        return False
+    value = statement.value
+    same = ast.unparse(value.left) == ast.unparse(statement.targets[0])
+    return isinstance(value.op, ast.Sub) and same and not isinstance(value.right, ast.Constant)
 
 
 def penalty(term: ast.AST, reach: Reach) -> bool:
