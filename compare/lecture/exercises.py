@@ -209,7 +209,7 @@ STATEMENTS = (
     Statement(
         "exercise-3",
         Text("Exercise 3", "Exercício 3"),
-        Text("the half square", "a metade do quadrado"),
+        Text("the half-square cost", "o custo quadrático"),
         (r"J(\hat{y}, y) = \frac{1}{2} (\hat{y} - y)^2",),
         (
             Text(

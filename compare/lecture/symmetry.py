@@ -139,8 +139,8 @@ def judge(runs: Runs) -> Outcome:
     )
     table = Table(
         Text(
-            f"A 2-{HIDDEN}-1 network on the exclusive or, {EPOCHS} epochs (a coin's cost is log 2 = 0.693)",
-            f"Uma rede 2-{HIDDEN}-1 no ou-exclusivo, {EPOCHS} épocas (o custo de uma moeda é log 2 = 0.693)",
+            f"A 2-{HIDDEN}-1 network on the exclusive or, {EPOCHS} epochs (tossing a coin costs log 2 = 0.693)",
+            f"Uma rede 2-{HIDDEN}-1 no ou-exclusivo, {EPOCHS} épocas (jogar uma moeda custa log 2 = 0.693)",
         ),
         (
             Text("start", "início"),
