@@ -29,8 +29,8 @@ column holds it against autograd, torch's optimizer or sympy. In `{test}`,
 - `test_formulas_are_the_printed_ones[NAME-...]`: what is shown as printed is what the lecture prints;
 - `test_broken_formula[NAME-FORMULA]`: with that formula broken, this row turns red; `test_edited_formula` does so with
   every edit of its source, one sign, operator, transposition or number at a time;
-- `test_formulas_are_apart`, `test_no_other_row[NAME]`: no other row depends on that formula; with all others broken, this
-  row stays as it is.
+- `test_formulas_are_apart`, `test_no_other_row[NAME]`: no other row depends on that formula; with all others broken,
+  this row stays as it is.
 
 This file is written by `python -m compare.lecture.map > docs/lecture.md`; a test fails where it is out of date.
 

@@ -17,9 +17,10 @@ from compare.lecture.table import Judged
 from compare.lecture.terminal import CLAIMS, VERDICTS, claim_verdict, greek, total
 from compare.lecture.tex import mathml
 
-# Symbols of the running text that are set as superscripts: W[2], a[l-1]^T, sigma' has its own sign already.
-LAYER = re.compile(r"\b([WbzaJ]|dJ/d[Wbz]|δ|Δ)\[([^\]\s]{1,3})\](\^T)?|\b(W|a|x|δ)\^T")
+# Symbols of the running text that are set as superscripts: W[2], dz[3]/da[2], a[l-1]^T, e^z.
+LAYER = re.compile(r"(?<![^\W_])(dJ/d[Wbz]|d[Wbza]|[WbzaJ]|δ)\[([^\]\s]{1,3})\](\^T)?|(?<=[\w)])\^(-?\w+)")
 INDEX = re.compile(r"\b([WJδ])_(\w+)")
+MINUS = re.compile(r"(?<![\w\])])-(?=[\d(])|(?<=[\w\])] )-(?= (?:[\w(]\b|[\w(]?[\[(]|α|λ|σ|δ|dJ))")
 SIGNS = {"right": "✓", "slip": "✎", "broken": "✗"}
 
 
@@ -60,16 +61,15 @@ def render(judged: Sequence[Judged], language: Language) -> str:
 
 def words(text: Text | str, language: Language) -> Markup:
     """A sentence with its symbols set: δ, σ′, superscripts of layers, the transposed sign."""
-    plain = escape(greek(text if isinstance(text, str) else text[language]), quote=False)
+    plain = MINUS.sub("−", escape(greek(text if isinstance(text, str) else text[language]), quote=False))
 
     def superscript(found: re.Match[str]) -> str:
-        symbol, layer, transposed, alone = found.groups()
-        if alone:
-            return f"{alone}<sup>T</sup>"
+        symbol, layer, transposed, power = found.groups()
+        if power:
+            return f"<sup>{power}</sup>"
         return f"{symbol}<sup>[{layer}]{'T' if transposed else ''}</sup>"
 
-    set_up = LAYER.sub(superscript, plain.replace("[l", "[ℓ"))
-    return Markup(INDEX.sub(r"\1<sub>\2</sub>", set_up))
+    return Markup(INDEX.sub(r"\1<sub>\2</sub>", LAYER.sub(superscript, plain)))
 
 
 @functools.cache

@@ -146,7 +146,7 @@ def judge(runs: Runs) -> Outcome:
             Text("start", "início"),
             Text("rank first", "posto inicial"),
             Text("rank last", "posto final"),
-            Text("units apart", "unidades distam"),
+            Text("units apart", "distância entre unidades"),
             Text("cost", "custo"),
         ),
         tuple((w.name, str(w.rank[0]), str(w.rank[-1]), f"{w.apart[-1]:.3g}", f"{w.cost[-1]:.4f}") for w in found),

@@ -199,10 +199,8 @@ def judge(runs: Runs) -> Outcome:
         f"a variância da estimativa cai como 1/B: inclinação log-log {falls:.2f}",
     )
     reasoning = Text(
-        "Seconds are those of the hand-written steps alone, on this machine; they are the one thing on this page that "
-        "differs from run to run.",
-        "Os segundos são só os dos passos escritos à mão, nesta máquina; são a única coisa desta página que muda de "
-        "uma execução para outra.",
+        "Seconds are those of the hand-written steps alone, on this machine; they differ from run to run.",
+        "Os segundos são só os dos passos escritos à mão, nesta máquina; mudam de uma execução para outra.",
     )
     return Outcome(claims, note, (reasoning,), (updates_table, noise_table), (figure,))
 

@@ -85,16 +85,22 @@ def judge_12(runs: Runs) -> Outcome:
     tex = r"(a^{[3]} - y) W^{[3]T} \sigma'(z^{[2]}) x^T"
     three = check(lambda q: {"W2": apply(f.eq_12_printed, q)}, seeds(FIGURE_1))
     one = check(lambda q: {"W2": apply(f.eq_12_printed, q)}, seeds((3, 1, 1)))
-    claims = [
-        sampled(AS_PRINTED, three, tex, should=False),
-        sampled(AS_PRINTED + Text(", one hidden unit", ", uma unidade oculta"), one, tex),
-        *_both(f.eq_12, "W2", r"((a^{[3]} - y) W^{[3]T} \circ \sigma'(z^{[2]})) x^T", CORRECTED),
-    ]
     W2 = by_hand.truth()["W2"]
     shown = (
         by_hand.line(f.eq_12_printed, "(a[3] - y) W[3]^T sigma' x^T", W2),
         by_hand.line(f.eq_12, "((a[3] - y) W[3]^T ∘ sigma') x^T", W2),
     )
+    claims = [
+        sampled(AS_PRINTED, three, tex, should=False),
+        Claim(
+            Text("a column times a column exists", "existe coluna vezes coluna"),
+            shown[0][1] != by_hand.NO_PRODUCT,
+            should=False,
+            tex=r"W^{[3]T} \sigma'(z^{[2]})",
+        ),
+        sampled(AS_PRINTED + Text(", one hidden unit", ", uma unidade oculta"), one, tex),
+        *_both(f.eq_12, "W2", r"((a^{[3]} - y) W^{[3]T} \circ \sigma'(z^{[2]})) x^T", CORRECTED),
+    ]
     table = by_hand.table(shown, W2, by_hand.given("a3", "y", "W3", "s2", "x"), "dJ/dW[2]")
     note = Text(
         "lacks the sign ∘: 3x1 times 3x1 is no matrix product; right with it",
