@@ -21,7 +21,7 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 
 def edits(node: ast.AST) -> Iterator[ast.AST]:
     """What a slip of the pen makes of one node."""
-    if isinstance(node, ast.BinOp):
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
         yield ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield node.operand
@@ -45,7 +45,8 @@ def mutants(formula: Callable[..., Any]) -> Iterator[tuple[str, Callable[..., An
         changed = ast.fix_missing_locations(Replace(node, new).visit(changed))
         functions: dict[str, Any] = dict(formula.__globals__)
         exec(compile(changed, "<edited>", "exec"), functions)  # our own source, with one node changed
-        yield ast.unparse(changed.body[0].body[-1]), functions[formula.__name__]  # type: ignore[attr-defined]
+        without_docstring = changed.body[0].body[1:]  # type: ignore[attr-defined]
+        yield "; ".join(map(ast.unparse, without_docstring)), functions[formula.__name__]
 
 
 class Replace(ast.NodeTransformer):

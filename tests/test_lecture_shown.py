@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,36 @@ def test_page(language: Any) -> None:
     for statement in STATEMENTS:
         assert f'id="{statement.name}"' in html
     figures = sum(len(each.outcome.figures) for each in judged())
-    assert figures >= 6
+    assert figures == 5  # Figure 1, section 3, section 4, Figure 2, exercise 1
     assert html.count('<svg role="img" aria-label="') == html.count("<figcaption>") == figures
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
+
+
+class Addresses(HTMLParser):
+    """Every address in attributes and styles, but for names of namespaces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("href", "xlink:href", "src", "srcset", "action", "data", "poster"):
+                self.found.append(value or "")
+            elif not name.startswith("xmlns"):
+                self.found += re.findall(r"url\((.*?)\)", value or "")
+
+
+def test_page_asks_the_network_for_nothing() -> None:
+    html = page.render(judged(), "en")
+    addresses = Addresses()
+    addresses.feed(html)
+    assert addresses.found
+    assert all(address.startswith("#") for address in addresses.found)
+    style = html[html.index("<style>") : html.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
 
 
 def test_page_is_the_same_for_the_same_numbers() -> None:
@@ -112,11 +139,21 @@ def test_plain_formulas() -> None:
 
 def test_texts_are_in_both_languages() -> None:
     for each in judged():
-        for text in (each.statement.title, *each.statement.text, each.outcome.note):
+        statement, outcome = each.statement, each.outcome
+        prose = [statement.title, *statement.text, outcome.note, *outcome.reasoning]
+        prose += [text for figure in outcome.figures for text in (figure.caption, figure.alt)]
+        prose += [table.caption for table in outcome.tables]
+        if statement.name.startswith(("eq-", "l2-", "figure-1", "after-")):
+            prose.append(statement.where)
+        for text in prose:
             assert text.en
             assert text.pt
             assert isinstance(text, Text)
             assert text.en != text.pt
+        for claim in outcome.claims:
+            assert claim.what.pt
+            assert bool(claim.note.en) == bool(claim.note.pt)
+            assert bool(claim.evidence.en) == bool(claim.evidence.pt)
 
 
 def test_map_is_up_to_date() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -77,6 +80,21 @@ def noise(G: Tensor, full: Tensor) -> list[Noise]:
             )
         )
     return found
+
+
+def exact_variances(samples: tuple[int, ...], B: int) -> tuple[Fraction, Fraction, Fraction]:
+    """Variance of one sample, and of the mean of B: over all ways to draw with repeats, and over all subsets."""
+    mean = Fraction(sum(samples), len(samples))
+
+    def variance(batches: Iterable[tuple[int, ...]]) -> Fraction:
+        squares = [(Fraction(sum(batch), len(batch)) - mean) ** 2 for batch in batches]
+        return sum(squares, Fraction(0)) / len(squares)
+
+    return (
+        variance((sample,) for sample in samples),
+        variance(itertools.product(samples, repeat=B)),
+        variance(itertools.combinations(samples, B)),
+    )
 
 
 def slope(points: list[Noise]) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 import manualbp as mbp
 from compare.lecture import experiments as e
 from compare.lecture.drawings import draw_section_3
-from compare.lecture.gradient_noise import log_noise, noise, per_sample_gradients, slope
+from compare.lecture.gradient_noise import exact_variances, log_noise, noise, per_sample_gradients, slope
 from compare.lecture.runs import Runs
 from compare.lecture.statement import LANGUAGES, Claim, Figure, Outcome, Statement, Table, Text, in_words, same
 from compare.run.config import TrainConfig
@@ -112,6 +112,7 @@ def judge(runs: Runs) -> Outcome:
     fits = all(abs(p.measured - p.expected) < 5 * p.uncertainty for p in points)
     fits_different = all(abs(p.different - p.different_expected) < 5 * p.different_uncertainty for p in points)
     falls = slope(points)
+    one, repeated, different = exact_variances((0, 1, 2, 5), 2)
     claims = (
         Claim(
             Text("steps an epoch: 1, m/B, m", "passos por época: 1, m/B, m"),
@@ -147,6 +148,17 @@ def judge(runs: Runs) -> Outcome:
             Text("less still within an epoch, none for the batch", "menor ainda dentro da época, nula para o lote"),
             fits_different and e.variance_of_epoch_batch(1.0, m, m) == 0.0,
             tex=r"\frac{1}{B} \frac{m - B}{m - 1} \mathrm{Var}_1",
+        ),
+        Claim(
+            Text(
+                "both exact, over all batches of 2 of (0, 1, 2, 5)",
+                "ambas exatas, em todos os lotes de 2 de (0, 1, 2, 5)",
+            ),
+            repeated == e.variance_of_batch(one, 2) and different == e.variance_of_epoch_batch(one, 2, 4),
+            note=Text(
+                f"variance {one}; of the mean of 2, repeats allowed {repeated}, all different {different}",
+                f"variância {one}; da média de 2, com repetição {repeated}, todas diferentes {different}",
+            ),
         ),
         Claim(
             Text("after as many epochs, more steps: a lower cost", "após as mesmas épocas, mais passos: custo menor"),
