@@ -30,7 +30,7 @@ demo: $(READY)
 	$(BIN)/manualbp train --data breast-cancer --name demo --overwrite
 
 test: $(READY)
-	$(TESTS) -n 2 || $(TESTS) --last-failed
+	$(TESTS) -n 2 --dist loadgroup || $(TESTS) --last-failed
 
 # tests with limits of time can fail on a busy machine: what failed is run once more
 slow: $(READY)
