@@ -86,9 +86,12 @@ def checkpoint_steps(run: Path) -> list[int]:
     if folder.is_symlink():  # a run's folder that someone else made leads nowhere else
         return []
     try:
-        names = os.listdir(folder)
+        return _steps(os.listdir(folder))
     except OSError:
         return []
+
+
+def _steps(names: list[str]) -> list[int]:
     return sorted((int(match[1]) for name in names if (match := _NAME.fullmatch(name))), reverse=True)
 
 
@@ -106,10 +109,11 @@ def _paths(folder: Path, step: int) -> tuple[Path, Path]:
 
 
 def _prune(folder: Path, keep: int) -> None:
-    """Remove all checkpoints but the last `keep`, and what a crash left half-written."""
-    kept = {f"{step:012d}" for step in checkpoint_steps(folder.parent)[:keep]}
+    """Remove all checkpoints but the last `keep`, and what a crash left half-written. Raises `OSError`."""
+    names = os.listdir(folder)
+    kept = {f"{step:012d}" for step in _steps(names)[:keep]}
     removed = False
-    for name in sorted(os.listdir(folder), key=lambda name: not name.endswith(".json")):  # each JSON before its tensors
+    for name in sorted(names, key=lambda name: not name.endswith(".json")):  # each JSON before its tensors
         stem, _, suffix = name.partition(".")
         ours = suffix in ("json", "safetensors") and stem.isdigit() and stem not in kept
         if ours or name.endswith(TEMPORARY):
