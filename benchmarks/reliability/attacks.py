@@ -20,7 +20,7 @@ SLACK = 2.0  # seconds past its limit at which an attack must be over
 
 
 def measure(count: int) -> Outcome:
-    """The attacks of tests/attacks.py on the child and of tests/false_passes.py on the verdict; `count` of each at most."""
+    """`count` at most of the attacks of tests/attacks.py on the child, and of tests/false_passes.py on the verdict."""
     root = Path(tempfile.mkdtemp(prefix="attacks-"))
     names = [*attacks.ENDED, *attacks.ANSWERED][:count]
     held = left = 0
