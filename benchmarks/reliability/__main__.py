@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import sys
+import textwrap
 import time
 import warnings
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from pathlib import Path
 from benchmarks.reliability.outcome import KEPT, Outcome
 
 DOCS = Path(__file__).parents[2] / "docs" / "reliability.md"
-BEGIN, END = "<!-- the table begins; python -m benchmarks.reliability --table -->", "<!-- the table ends -->"
+BEGIN, END = "<!-- python -m benchmarks.reliability --table writes what follows -->", "<!-- end -->"
+ATTACKS = "<!-- and the list of attacks -->"
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,25 @@ def write_table() -> int:
             lines.append(f"| {row.tried} | {row.full:,} | {failed}{found['reached']} | `{found['command']}` |")
     before, _, rest = DOCS.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
+    before_list, _, rest = after.partition(ATTACKS)
+    after = f"{before_list}{ATTACKS}\n\n{_attacks()}\n{rest[rest.index(END) :]}"
     DOCS.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}")
     return 0
+
+
+def _attacks() -> str:
+    """The names of all attacks, as a list."""
+    from tests import attacks, false_passes
+
+    on_child = (name.replace("_", " ") for name in (*attacks.ENDED, *attacks.ANSWERED))
+    lines = ""
+    for where, names in (
+        ("- on the verdict (`tests/false_passes.py`): ", false_passes.ATTACKS),
+        ("- on the child (`tests/attacks.py`): ", on_child),
+    ):
+        text = f"{where}{'; '.join(names)}."
+        lines += textwrap.fill(text, 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False) + "\n"
+    return lines
 
 
 if __name__ == "__main__":
