@@ -22,7 +22,7 @@ from compare.run.config import from_toml
 from compare.run.data import load_data
 
 LIMIT = 2**20  # --max-bytes
-SECONDS = 2.0  # that one file may take
+SECONDS = 2.0  # of the processor's time that one file may take
 MEMORY = 64 * 2**20  # bytes that the process may grow by over all files
 
 TOKENS = [b"\0", b"\n", b"\r", b'"', b",", b";", b"\t", b"nan", b"inf", b"1e999", b"_", b"\x80", b"(", b"'", b"-"]
@@ -61,9 +61,9 @@ def measure(count: int) -> Outcome:
         def one(edits: Any, seed: str) -> None:
             content = edited(SEEDS[seed], edits)
             (folder / seed).write_bytes(content)
-            start = time.monotonic()
+            start = time.process_time()
             said = read(folder / seed, content)  # noqa: B023 - called in this round
-            seen["slowest"] = max(seen["slowest"], time.monotonic() - start)
+            seen["slowest"] = max(seen["slowest"], time.process_time() - start)
             seen["read" if not said else "refused"] += 1
             if said and not (said.isprintable() and str(folder) in said and ";" in said):
                 wrong.append(f"{seed}: {said}")
@@ -141,8 +141,8 @@ def _idx(array: Any) -> bytes:
 
 def _seeds() -> dict[str, bytes]:
     draw = np.random.RandomState(0)
-    x, y, images = draw.rand(12, 3), np.arange(12) % 3, draw.randint(0, 255, (12, 4, 4))
-    rows = b"".join(b"%d.5,%d,%s\n" % (i, i * i, b"xyz"[i % 3 : i % 3 + 1]) for i in range(12))
+    x, y, images = draw.rand(20, 3), np.arange(20) % 3, draw.randint(0, 255, (20, 4, 4))
+    rows = b"".join(b"%d.5,%d,%s\n" % (i, i * i, b"xyz"[i % 3 : i % 3 + 1]) for i in range(20))
     toml = (
         b'[config]\ndata = "iris"\nhidden = [16, 8]\nlr = 0.5\nl2 = 1e-3\nepochs = 3\nactivation = "tanh"\n'
         b'name = "a"\noverwrite = false\ncheckpoint_every = "5 epochs"\n'
