@@ -19,6 +19,7 @@ from compare.grading.table import Grade, Table
 from compare.grading.weights import FORWARD, Weights
 from compare.wire import one_line
 
+SUMMARY = "summary.html"  # the page of the class, beside the students'
 Page = Callable[[Grade, Outcome, Weights], str]  # makes a student's page
 
 
@@ -40,12 +41,9 @@ class Job:
 
     def page_of(self, student: str) -> Path:
         """A student's page; its name is safe in any file system, and no two students share one."""
-        plain = "".join(c if c.isalnum() or c in "-_" else "_" for c in student)[:60]
-        tag = (
-            ""
-            if plain == student and plain == plain.lower()
-            else f"-{hashlib.sha256(student.encode()).hexdigest()[:8]}"
-        )
+        plain = "".join(c if (c.isascii() and c.isalnum()) or c in "-_" else "_" for c in student)[:60]
+        is_free = plain == student.lower() and plain != SUMMARY.removesuffix(".html")
+        tag = "" if is_free else f"-{hashlib.sha256(student.encode()).hexdigest()[:8]}"
         return self.pages / f"{plain}{tag}.html"
 
 
@@ -58,6 +56,15 @@ class Graded:
     points: float
     new: int
 
+    @property
+    def commonest(self) -> list[tuple[str, list[Grade]]]:
+        """First wrong steps with the students who made them, the commonest first."""
+        steps: dict[str, list[Grade]] = {}
+        for each in self.grades:
+            if each.first_wrong:
+                steps.setdefault(each.step, []).append(each)
+        return sorted(steps.items(), key=lambda item: (-len(item[1]), item[0]))
+
 
 def grade(job: Job, page: Page, finished: Callable[[Grade, int, int], None]) -> Graded:
     """Grade every submission that has no line yet for its present content, reference and weights.
@@ -65,25 +72,19 @@ def grade(job: Job, page: Page, finished: Callable[[Grade, int, int], None]) -> 
     `page(grade, outcome, weights)` makes a student's page, `finished(grade, done, total)` is told of each. Raises
     ValueError, in one line, for a reference, weights or table that cannot be used.
     """
+    found = _found(job)
     first = Marker(job.settings)
     try:
         first.start()
-        weights = _weighted(first, job)
+        job = dataclasses.replace(job, weights=_weighted(first, job))
+        table = Table(job.out, tuple(job.weights.weights))
+        kept, tags = _kept(table, found, job)
+        job.pages.mkdir(exist_ok=True)
+        table.write(kept.values())
     except BaseException:
         first.close()
         raise
-    job = dataclasses.replace(job, weights=weights)
-    found = submissions(job.folder, named=job.named, beside=(job.settings.reference, job.pages))
-    table = Table(job.out, tuple(weights.weights))
-    known = table.read()
-    job.pages.mkdir(exist_ok=True)
-    tags = {each.student: _fingerprint(each, job) for each in found}
-    kept = {
-        student: known[student]
-        for student, tag in tags.items()
-        if student in known and known[student].fingerprint == tag and job.page_of(student).exists()
-    }
-    table.write(kept.values())
+    weights = job.weights
     todo = [each for each in found if each.student not in kept]
     total = len(found)
 
@@ -101,6 +102,31 @@ def grade(job: Job, page: Page, finished: Callable[[Grade, int, int], None]) -> 
     everybody = tuple(done[student] for student in sorted(done))
     table.write(everybody)
     return Graded(everybody, tuple(weights.weights), weights.points, len(todo))
+
+
+def _found(job: Job) -> list[Submission]:
+    """The submissions. Raises ValueError where there are none."""
+    found = submissions(job.folder, named=job.named, beside=(job.settings.reference, job.pages))
+    if not found:
+        raise ValueError(f"{one_line(str(job.folder), 300)} holds no submission: no .py file and no folder")
+    return found
+
+
+def _kept(table: Table, found: Sequence[Submission], job: Job) -> tuple[dict[str, Grade], dict[str, str]]:
+    """The lines that need not be made again, and everybody's fingerprint now. Raises ValueError for another's table."""
+    known = table.read()
+    tags = {each.student: _fingerprint(each, job) for each in found}
+    if known and known.keys().isdisjoint(tags):
+        raise ValueError(
+            f"{one_line(str(job.out), 300)} holds the grades of others ({min(known)} and {len(known) - 1} more), "
+            "which would be lost; choose another --out"
+        )
+    kept = {
+        student: known[student]
+        for student, tag in tags.items()
+        if student in known and known[student].fingerprint == tag and job.page_of(student).exists()
+    }
+    return kept, tags
 
 
 def _weighted(marker: Marker, job: Job) -> Weights:
@@ -140,7 +166,17 @@ def _fingerprint(submission: Submission, job: Job) -> str:
     parts = [
         submission.digest(),
         hashlib.sha256(settings.reference.read_bytes()).hexdigest(),
-        repr((settings.name, settings.hand_name, settings.seed, settings.seconds, settings.timeout, job.weights)),
+        repr(
+            (
+                settings.name,
+                settings.hand_name,
+                settings.seed,
+                settings.seconds,
+                settings.timeout,
+                settings.explain,
+                job.weights,
+            )
+        ),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -106,6 +106,15 @@ def test_every_condition_is_listed() -> None:
         assert any(part in name for name in names), part
 
 
+def test_after_three_conditions_that_failed_no_other_is_tried() -> None:
+    report = check_derivation(forward, chained("z2"), INPUTS, seconds=SLOW)
+    assert [tried.status == "failed" for tried in report.conditions] == [True] * 3 + [False] * (
+        len(report.conditions) - 3
+    )
+    assert all(tried.status == "not tried: 3 conditions failed already" for tried in report.conditions[3:])
+    assert "3 of 16 conditions tried" in str(report)
+
+
 def test_out_of_time_is_said() -> None:
     report = check(right)
     assert "not tried: out of time" in {tried.status for tried in report.conditions}

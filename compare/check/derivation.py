@@ -13,6 +13,7 @@ from torch import Tensor
 
 from compare.check.backward import Backward
 from compare.check.conditions import Condition, Inputs, conditions, realise
+from compare.check.constants import ENOUGH
 from compare.check.evaluate import Evaluation, evaluate
 from compare.check.hooks import Forward
 from compare.check.lines import source_lines
@@ -150,7 +151,7 @@ def collect(
     seconds: float = SECONDS,
     subject: str = "derivation",
 ) -> Report:
-    """Evaluate under every condition, and keep the worst verdict of each quantity.
+    """Evaluate under every condition, or until ENOUGH have failed, and keep the worst verdict of each quantity.
 
     The random state and the buffers of the caller's modules are left as they were found.
     """
@@ -159,12 +160,17 @@ def collect(
     tried: list[Tried] = []
     notes: dict[str, None] = {}
     first_failure: ValueError | None = None
+    failed = 0
     stopped = ""
     for position, condition in enumerate(tried_at):
         name = str(condition)
         if position and time.monotonic() - started > seconds:
             stopped = f"; stopped after {seconds:g} s, the others were not tried"
             tried.append(Tried(name, "not tried: out of time"))
+            continue
+        if failed >= ENOUGH:
+            stopped = "; the others were not tried"
+            tried.append(Tried(name, f"not tried: {ENOUGH} conditions failed already"))
             continue
         try:
             with same_randomness(), same_buffers():
@@ -184,6 +190,7 @@ def collect(
             if kept is None or _rank(judgement) < _rank(kept[0]):
                 rows[quantity] = (judgement, name)
         bad = any(judgement.verdict in ("invalid", "wrong", "cancels", "imprecise") for judgement in judged.values())
+        failed += bad
         tried.append(
             Tried(name, "failed" if bad else (evaluation.failed and f"reference failed: {evaluation.failed}") or "ok")
         )

@@ -118,7 +118,8 @@ def _lines(report: Report) -> Iterable[str]:
             yield f"{'':<{width}}  {row.name}{at} is {row.got:.10g}, should be {row.expected:.10g}"
         if row.line and not row.ok and row.verdict != "inherited":
             yield f"{'':<{width}}  computed in {row.line}"
-        yield from _wrapped(row.explanation, " " * (width + 2))
+        told = f"{row.cause}: {row.explanation}" if row.cause and row.explanation else row.cause or row.explanation
+        yield from _wrapped(told, " " * (width + 2))
         yield from (f"{'':<{width}}  {line}" for line in row.repair.splitlines())
     for note in report.notes:
         yield from _wrapped(f"note: {note}", "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import itertools
+import math
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ class Elsewhere:
 
     values: dict[str, Any]
     expected: Tensor
+    floor: float = 0.0  # what rounding leaves of a gradient that is zero
 
 
 @dataclass(eq=False)
@@ -72,6 +75,11 @@ class Candidates:
         self.others = others or []
         self.tried = 0
         self.nearer: list[tuple[float, Candidate]] = []
+        self.snapshots: list[dict[str, Any]] = []  # before each statement, and after the last
+        self.upstream: dict[str, Tensor | None] = {}  # the deltas that the step was handed
+        self.after: dict[str, Tensor] = {}  # what steps that are right have to give once this one is
+        self.until = math.inf  # by time.monotonic(): no further edits are proposed
+        self.floor = 0.0  # what rounding leaves of a gradient that is zero
 
     def ordered(self, like: list[str]) -> list[Candidate]:
         """Every candidate, likeliest first: single edits, and one edit at all the places where it applies."""
@@ -95,6 +103,8 @@ class Candidates:
         """Every edit at every place that may be edited."""
         allowed = self._allowed()
         for rank, k in enumerate(sorted(allowed, reverse=True)):
+            if time.monotonic() > self.until:
+                return
             statement = self.trial.statements[k]
             statement.siblings = self.trial.statements  # type: ignore[attr-defined]
             reach = self._reach(k)
@@ -148,6 +158,8 @@ class Candidates:
         allowed = []
         watched = [*self.upstream]
         for k, statement in enumerate(self.trial.statements):
+            if time.monotonic() > self.until:
+                break
             if (
                 k < self.trial.helpers
                 or not isinstance(statement, SIMPLE)
@@ -191,7 +203,7 @@ class Candidates:
 def _elsewhere(place: Place, statement: ast.stmt, target: str) -> bool:
     """Whether a place belongs to another entry of the returned dictionary."""
     chain = (*place.above, place.node)
-    for above, below in zip(chain, chain[1:], strict=False):
+    for above, below in itertools.pairwise(chain):
         if isinstance(above, ast.Dict) and below in above.values and _base_of(statement) == RESULT:
             key = above.keys[above.values.index(below)]
             if isinstance(key, ast.Constant) and isinstance(key.value, str):

@@ -136,9 +136,8 @@ def term(site: Site) -> Iterator[Proposal]:
                     yield Proposal(binary(node, ast.Add(), t), "missing_l2", here, f"+ {scalar.text} own / {size.text}")
     for count, candidate in enumerate(reach.plain):
         value = candidate.value
-        if shape is not None and tuple(value.shape) != shape:
-            if not (value.ndim and _broadcasts(value, site)):
-                continue
+        if shape is not None and tuple(value.shape) != shape and not (value.ndim and _broadcasts(value, site)):
+            continue
         if shape is None and count > PARTIAL // 2:
             break
         t = parsed(candidate.text)
@@ -197,10 +196,12 @@ def replaced(site: Site) -> Iterator[Proposal]:
             cause = "missing_activation_derivative" if part else "wrong_activation_derivative"
         elif candidate.role == "mask":
             cause = "wrong_mask"
+        elif candidate.role == "complement" and "*" in candidate.text:  # a (1 - a), 1 - a ** 2
+            cause = "wrong_activation_derivative"
         elif _almost(value, array):
             cause = "wrong_epsilon"
         cost = {"derivative": -0.8, "mask": -0.2, "tensor": 0.0}.get(candidate.role, 0.5)
-        cost += 0.08 * sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
+        cost += 0.2 * sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
         yield Proposal(parsed(candidate.text), cause, cost, candidate.text)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from compare.explain.numbers import Candidate, Numbers, multiple, same
-from compare.explain.observe import Observation, alike
+from compare.explain.numbers import Candidate, Numbers, OutOfTime, multiple, same
+from compare.explain.observe import CLOSE, Observation, alike
 from compare.explain.paths import contributions
-from compare.explain.reach import ACTIVATIONS
+from compare.explain.reach import ACTIVATIONS, spreads
+
+ENTRIES = 20_000  # of a gradient, beyond which two factors are not tried at once
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,9 @@ class Formulas(Numbers):
 
     def _multiplied(self, given: Tensor) -> Iterator[Candidate]:
         fits = []
-        for term in [*self.reach.factors, *self._slopes()]:
-            if term[1].ndim > given.ndim if isinstance(term, tuple) else term.value.ndim > given.ndim:
-                continue
-            text, value, role = term if isinstance(term, tuple) else (term.text, term.value, term.role)
-            if not _spreads(value, given) or not bool(torch.isfinite(value).all()):
+        known = [(term.text, term.value, term.role) for term in self.reach.factors]
+        for text, value, role in (*known, *self._slopes()):
+            if not spreads(value, given) or not bool(torch.isfinite(value).all()):
                 continue
             fits.append((text, value, role))
             if self.right(given * value):
@@ -54,9 +55,8 @@ class Formulas(Numbers):
             elif alike(self.expected * value, given) and bool((value != 0).all()):
                 yield Candidate(f"/ {text}", "extra_derivative", f"leave out the factor {text}")
         slopes = [f for f in fits if f[2] in ("derivative", "complement", "mask", "tensor")][:40]
-        for (n, a, _), (k, b, role) in itertools.permutations(slopes, 2):
-            if bool((a != 0).all()) and alike(self.expected * a, given * b) and not alike(given * 0, given):
-                yield Candidate(f"{n} -> {k}", self._exchanged(n, k, role), f"{k} belongs where {n} stands")
+        for (n, _, _), (k, _, role) in _pairs(slopes, self.expected, given):
+            yield Candidate(f"{n} -> {k}", self._exchanged(n, k, role), f"{k} belongs where {n} stands")
 
     def _slopes(self) -> Iterator[tuple[str, Tensor, str]]:
         """Derivatives of known functions at every quantity, whether the forward uses them or not."""
@@ -101,7 +101,7 @@ class Formulas(Numbers):
                 "missing_l2" if missing else "wrong_l2",
                 f"add {name} * {self.target}",
             )
-        parts = contributions(self.seen.graph, self.target, {n: g for n, g in self.seen.given.items()})
+        parts = contributions(self.seen.graph, self.target, dict(self.seen.given))
         if len(parts) > 1:
             for index, part in enumerate(parts):
                 part = part.double() * self.seen.scale.get(self.target, 1.0)
@@ -127,6 +127,7 @@ class Formulas(Numbers):
         for term in [*self.handed.plain, *self.handed.products(tuple(error.shape))]:
             if term.value.shape != error.shape or term.text == self.target:
                 continue
+            self.in_time()
             coefficient = multiple(error, term.value.double())
             if coefficient is None:
                 continue
@@ -155,6 +156,7 @@ class Formulas(Numbers):
         before = self.seen.order[: self.seen.order.index(self.target)]
         through = [n for n in before if n not in self.seen.inputs][-6:]
         for some in [*((n,) for n in through), *itertools.combinations(through, 2)]:
+            self.in_time()
             for factor, cause, words in ((0.0, "missing_path", "add"), (2.0, "path_twice", "take out once")):
                 moved = {n: g * factor for n, g in self.seen.local.items() if n in some}
                 changed = self.seen.expect(self.seen.given | moved)[self.target]
@@ -229,18 +231,41 @@ class Formulas(Numbers):
             )
 
 
-def identify(observations: Sequence[Observation], target: str) -> Finding | None:
-    """The mistake in a step, if one repair makes it right under every condition at which it is wrong."""
-    numbers = [Formulas(seen, target) for seen in observations if target in seen.local]
+def exchanged(observations: Sequence[Observation], target: str) -> Finding | None:
+    """The mistake of having returned one quantity's gradient as another's, and the reverse."""
+    telling = [seen for seen in observations if Formulas(seen, target).tells]
+    for other in telling[0].given if telling else ():
+        if other != target and all(_crossed(seen, target, other) for seen in telling):
+            return Finding("wrong_operand", f"it is dJ/d{other}: the two are exchanged")
+    return None
+
+
+def _crossed(seen: Observation, one: str, other: str) -> bool:
+    if not {one, other} <= seen.given.keys() & seen.local.keys() or seen.alike(seen.local[one], seen.local[other]):
+        return False
+    return seen.alike(seen.given[one], seen.local[other]) and seen.alike(seen.given[other], seen.local[one])
+
+
+def identify(observations: Sequence[Observation], target: str, until: float = math.inf) -> Finding | None:
+    """The mistake in a step, if one repair makes it right under every condition at which it is wrong.
+
+    `until`, by time.monotonic(), it is looked for.
+    """
+    numbers = [Formulas(seen, target, until) for seen in observations if target in seen.local]
     telling = [each for each in numbers if each.tells]
     if not telling:
         return None
-    first, others = telling[0], telling[1:]
-    others_keys: list[set[str]] = [{c.key for c in each.candidates()} for each in others]
-    for candidate in first.candidates():
-        if all(candidate.key in keys for keys in others_keys):
-            return Finding(candidate.cause, candidate.says)
-    return None
+    common: list[Candidate] | None = None  # of all looked at so far, as the first tells them
+    for each in telling:
+        try:
+            here = list(each.candidates())
+        except OutOfTime:
+            return None
+        keys = {candidate.key for candidate in here}
+        common = here if common is None else [candidate for candidate in common if candidate.key in keys]
+        if not common:
+            return None
+    return Finding(common[0].cause, common[0].says) if common else None
 
 
 def _left_out(role: str, text: str) -> str:
@@ -249,5 +274,17 @@ def _left_out(role: str, text: str) -> str:
     return "wrong_mask" if role == "mask" else "missing_factor"
 
 
-def _spreads(value: Tensor, over: Tensor) -> bool:
-    return all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(over.shape), strict=False))
+Factor = tuple[str, Tensor, str]
+
+
+def _pairs(factors: list[Factor], expected: Tensor, given: Tensor) -> Iterator[tuple[Factor, Factor]]:
+    """Two factors each, such that expected * first = given * second: the second belongs where the first stands."""
+    if len(factors) < 2 or alike(given * 0, given) or given.numel() > ENTRIES:
+        return
+    values = torch.stack([value.double().expand_as(given).reshape(-1) for _, value, _ in factors])
+    left, right = values * expected.reshape(-1), values * given.double().reshape(-1)
+    size = right.square().mean(1).sqrt()
+    for i, first in enumerate(factors):
+        off = (left[i] - right).abs().amax(1) <= CLOSE * size
+        if bool((values[i] != 0).all()):
+            yield from ((first, factors[j]) for j in off.nonzero()[:, 0].tolist() if j != i)

@@ -140,6 +140,9 @@ class Reach:
                     found[f"{name}.shape[{axis}]" if axis else f"len({name})"] = float(size)
         if self.target in self.tensors and self.tensors[self.target].ndim > 1:
             found[f"{self.target}.numel()"] = float(self.tensors[self.target].numel())
+        for term in self.masks:
+            if ">" not in term.text and 1 < float(term.value.sum()) < term.value.numel():
+                found[f"{term.text}.sum()"] = float(term.value.sum())
         return [Term(text, value, "size") for text, value in found.items()]
 
     @cached_property
@@ -241,13 +244,30 @@ class Reach:
                 count += 1
                 yield Term(f"{n} * {k}", a * b, "product")
 
+    def effect(self, old: Tensor | None, new: Tensor | None) -> str:
+        """The mistake of a quantity that lacks an activation's derivative as a factor, or has one too many."""
+        if old is None or new is None or old.shape != new.shape or not old.numel():
+            return ""
+        for term in self.derivatives:
+            if term.value.shape != old.shape:
+                continue
+            if _same(old * term.value, new):
+                return "missing_activation_derivative"
+            if _same(new * term.value, old):
+                return "extra_derivative"
+        for term in self.plain:
+            factor = plain(term.text) in self.quantities and term.value.ndim and spreads(term.value, old)
+            if factor and _same(old * term.value, new):
+                return "missing_factor"
+        return ""
+
     def target_follows(self, old: str, new: str) -> bool:
         """Whether one of two names is the target's own value, or what the forward makes of it."""
         own = {plain(a) for a, (_, z) in self.activations.items() if plain(z) == self.target} | {self.target}
         return bool({plain(old), plain(new)} & own)
 
     def relation(self, old: str, new: str) -> str:
-        """What one name is to another: another layer's, the activation of it, its update, a size, or nothing special."""
+        """What one name is to another: another layer's (`layer`), its `activation`, another `step`, or `other`."""
         old, new = plain(old), plain(new)
         pairs = {(plain(a), plain(z)) for a, (_, z) in self.activations.items()}
         if (old, new) in pairs or (new, old) in pairs:
@@ -261,6 +281,16 @@ class Reach:
         if {old, new} & {"x", "X"} and {first, second} & {"a", "h"}:
             return "layer"
         return "other"
+
+
+def spreads(value: Tensor, over: Tensor) -> bool:
+    """Whether a factor leaves the other's shape as it is."""
+    same = all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(over.shape), strict=False))
+    return value.ndim <= over.ndim and same
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).norm() <= 1e-9 * b.norm()) and bool(b.norm() > 0)
 
 
 def plain(name: str) -> str:

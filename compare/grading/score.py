@@ -10,6 +10,7 @@ from compare.grading.table import Grade
 from compare.grading.weights import FORWARD, MISSING, RAISES, Weights
 
 BACKWARD = "backward"  # the row of a report that stands for the whole function
+NOTHING = "nothing to grade"  # the file does not run, or is none; the note says why
 
 
 def grade_of(student: str, outcome: Outcome, weights: Weights, fingerprint: str, remark: str = "") -> Grade:
@@ -54,24 +55,26 @@ def first_wrong(outcome: Outcome, verdicts: Mapping[str, str]) -> str:
         return "invalid: changed torch or the harness"
     if used_autograd(outcome.report):
         return "invalid: autograd"
-    row = None
-    if outcome.report is not None:
-        bad = [row for row in outcome.report.rows if not row.ok and row.verdict != "inherited"]
-        row = outcome.report.first_wrong or next(iter(bad), None)
+    if outcome.report is None:
+        return NOTHING
+    bad = [row for row in outcome.report.rows if not row.ok and row.verdict != "inherited"]
+    row = outcome.report.first_wrong or next(iter(bad), None)
     if row is None:
         missing = [name for name, verdict in verdicts.items() if verdict == MISSING]
         return f"{missing[0]}: missing" if missing else ""
     if row.name == BACKWARD:
         return f"{BACKWARD}: {row.explanation.partition(':')[0]}"
     place = f" ({row.line})" if row.line else ""
-    return f"{row.name}{place}: {row.cause or row.verdict}"
+    cause = row.cause if row.cause != "unknown" else ""
+    return f"{row.name}{place}: {cause or row.verdict}"
 
 
 def _notes(report: Report | None) -> list[str]:
     if report is None:
         return []
     invalid = [f"{row.name} {row.explanation}" for row in report.rows if row.verdict == "invalid"]
-    stopped = [f"not every condition was tried{report.stopped}"] if report.stopped else []
+    late = any(tried.status.endswith("out of time") for tried in report.conditions)
+    stopped = [f"not every condition was tried{report.stopped}"] if late else []
     return invalid[:3] + stopped
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,11 +51,23 @@ def submissions(folder: Path, *, named: str = "", beside: Sequence[Path] = ()) -
     entries = sorted(folder.iterdir(), key=lambda path: path.name)
     entries = [e for e in entries if not e.name.startswith((".", "__")) and e.resolve() not in teachers]
     found = [(entry, each) for entry in entries if (each := _submission(entry, named)) is not None]
-    names = [each.student for _, each in found]
-    return [
-        each if names.count(each.student) == 1 else replace(each, student=_student(entry.name, entry.is_dir()))
-        for entry, each in found
-    ]
+    for naming in (_by_entry, _by_digest):
+        names = Counter(each.student for _, each in found)
+        found = [
+            (entry, each if names[each.student] == 1 else replace(each, student=naming(entry))) for entry, each in found
+        ]
+    return [each for _, each in found]
+
+
+def _by_entry(entry: Path) -> str:
+    """`anna.py` and `anna/`, where both are there."""
+    return _student(entry.name, entry.is_dir())
+
+
+def _by_digest(entry: Path) -> str:
+    """A name of its own where two look alike in a table: `a  b.py` and `a b.py`, or the same 100 first characters."""
+    digest = hashlib.sha256(os.fsencode(entry.name)).hexdigest()[:8]
+    return f"{_by_entry(entry)} {digest}"
 
 
 def _submission(entry: Path, named: str) -> Submission | None:
@@ -63,6 +76,8 @@ def _submission(entry: Path, named: str) -> Submission | None:
         return _refused(entry, entry.stem, "is a link; hand in the file itself")
     if entry.is_dir():
         return _in_folder(entry, named)
+    if entry.suffix == ".py" and not entry.is_file():
+        return _refused(entry, entry.stem, "is no regular file; hand in the file itself")
     if entry.suffix == ".py":
         return _checked(Submission(_student(entry.stem), entry, (entry,)))
     return _notebook(entry, entry.stem) if entry.suffix == ".ipynb" else None

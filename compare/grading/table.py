@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,11 @@ class Grade:
     first_wrong: str
     note: str
     fingerprint: str
+
+    @property
+    def step(self) -> str:
+        """The first wrong step without its line, which differs from file to file: `z2: wrong`."""
+        return re.sub(r" \([^()]*:\d+\)(?=:)", "", self.first_wrong)
 
 
 class Table:

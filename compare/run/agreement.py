@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,13 @@ class Gap:
             max((float(value) for value in self.ulps.values()), default=0.0),
             max((float(value) for value in self.relative.values()), default=0.0),
         )
+
+    def each(self, paths: Iterable[str]) -> dict[str, tuple[float, float]]:
+        """The largest of each parameter, in ulps and relative; 0 where nothing differed. One wait for the device."""
+        paths = [*paths]
+        seen = [kept[path] for path in paths for kept in (self.ulps, self.relative) if path in kept]
+        numbers = iter(torch.stack([value.to(torch.float64) for value in seen]).tolist() if seen else [])
+        return {path: (next(numbers), next(numbers)) if path in self.ulps else (0.0, 0.0) for path in paths}
 
     def copy(self) -> Gap:
         """A copy that later differences leave alone."""

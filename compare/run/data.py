@@ -50,6 +50,7 @@ class Data:
     target: str
     image_shape: tuple[int, int] | None
     note: str
+    images_val: Tensor | None = None  # (m, rows, columns), the validation part's images before scaling
 
 
 def load_data(
@@ -111,6 +112,8 @@ def _prepared(table: Table, task: Task | Literal["auto"], scale: Scale, val_frac
     targets = choose_targets(table, task)
     train, val = split(table, targets, val_fraction, seed)
     stratified = "stratified, " if targets.classes else ""
+    shape = table.image_shape
+    images = None if shape is None else torch.from_numpy(np.ascontiguousarray(table.x[val])).reshape(-1, *shape)
     x_train, x_val, scaled = scale_inputs(table, train, val, scale)
     notes = [f"{len(train):,} training and {len(val):,} validation rows ({stratified}seed {seed})", scaled]
     y_train, y_val = targets.y[train], targets.y[val]
@@ -136,6 +139,7 @@ def _prepared(table: Table, task: Task | Literal["auto"], scale: Scale, val_frac
         target=table.target,
         image_shape=table.image_shape,
         note="; ".join(notes),
+        images_val=images,
     )
 
 

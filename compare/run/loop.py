@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ import manualbp as mbp
 from compare.check.report import Report
 from compare.names import Names
 from compare.run.config import TrainConfig
-from compare.run.evaluate import evaluate, gradient_norms, penalties
+from compare.run.evaluate import evaluate, norms, penalties
 from compare.run.finite import entries_finite, first_not_finite, layer_of
 from compare.run.history import EpochReport, History, Verdict
 from compare.run.keeper import Keeper
@@ -23,6 +23,8 @@ from compare.run.pair import Pair
 from compare.run.record import RunRecord
 from compare.run.steps import READ_EVERY, Diverged, Mismatch, Step, Steps
 from compare.run.stops import StopAsked, Stops
+from compare.run.tags import GAPS, gap_tags, overfitting_tags, update_tags
+from compare.run.watch import Watch
 
 ORDER_SEED = 2**32  # the order of samples has a stream of its own: it does not depend on the network
 
@@ -50,8 +52,10 @@ class Loop:
         record: RunRecord,
         *,
         keeper: Keeper,
+        watch: Watch,
         classes: bool,
     ) -> None:
+        self.watch = watch
         self.config, self.pair, self.names, self.record = config, pair, names, record
         self.keeper = keeper
         self.training, self.validation = training, validation
@@ -87,6 +91,7 @@ class Loop:
             except OSError as error:
                 kept = f"it could not be kept for a replay ({error.strerror or error})"
             self.record.text("mismatch", str(told), step=mismatch.step.epoch)
+            self.watch.mismatched(self, mismatch)
             return Ending("mismatch", f"mismatch at {told.headline}; {kept}", 1, told.report)
         except Diverged as diverged:
             step = diverged.step
@@ -182,15 +187,21 @@ class Loop:
             for which, score in (("train", on_training[i]), ("val", on_validation[i])):
                 if score.accuracy is not None:
                     tags[f"accuracy/{which}"] = score.accuracy
-            scores[run] = tags | gradient_norms(self.steps.last[i], layers)
+            sizes = norms("gradient norm", self.steps.last[i], layers)
+            sizes |= norms("weight norm", self.pair.weights(run), layers)
+            scores[run] = tags | sizes | update_tags(sizes, self.pair.lr)
         if self.steps.agreement.checked:
             scores["gap"] = self._gap()
         self.epochs.append(self.epoch)
-        for run, tags in scores.items():
-            for tag, value in tags.items():
-                self.history[run].setdefault(tag, []).append(value)
+        self._remember(scores)
+        for run in ("manual", "autograd"):
+            curves = self.history[run]
+            late = overfitting_tags(self.epochs, curves["loss/train"], curves["loss/val"])
+            scores[run] |= late
+            self._remember({run: late})
         seconds = self.seconds
         self.record.scalars(self.epoch, scores)
+        self.watch.evaluated(self)
         self.record.timing(self.epoch, {"seconds": seconds, "steps": self.done})
         for which, part, both in (
             ("training", self.training, on_training),
@@ -204,8 +215,15 @@ class Loop:
                 raise Diverged(last, f"after it, on the {which} part, {where}")
         return EpochReport(self.epoch, self.config.epochs, self.done, scores, seconds)
 
+    def _remember(self, scores: Mapping[str, Mapping[str, float]]) -> None:
+        for run, tags in scores.items():
+            for tag, value in tags.items():
+                self.history[run].setdefault(tag, []).append(value)
+
     def _gap(self) -> dict[str, float]:
-        """The largest gap since the last evaluation, and the worst so far."""
+        """The largest gap since the last evaluation, and the worst so far, over all parameters and of each."""
+        each = self.steps.agreement.gap.each(self.pair.paths)
+        named = {self.names.parameters[path]: gap for path, gap in each.items()}
         ulps, relative = self.steps.agreement.take_gap()
         self.worst = (max(self.worst[0], ulps), max(self.worst[1], relative))
         return {
@@ -213,7 +231,7 @@ class Loop:
             "gap/ulp worst so far": self.worst[0],
             "gap/relative largest": relative,
             "gap/relative worst so far": self.worst[1],
-        }
+        } | gap_tags(GAPS["parameters"], named, self.history["gap"])
 
     def _out_of_patience(self) -> bool:
         losses = self.history["manual"]["loss/val"]

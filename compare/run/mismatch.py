@@ -58,7 +58,7 @@ def tell(pair: Pair, names: Names, mismatch: Mismatch) -> Told:
     try:
         report = _loss_report(pair, names, step.part) if pair.own_loss else None
         if report is None or report.ok:
-            report = _report(pair, step.part, pair.l2)
+            report = _explained(_report(pair, step.part, pair.l2), pair, step.part)
     except Exception as error:  # the check cannot run this layer, whatever it raises; that it is wrong is known
         note = f"the check says no more: {type(error).__name__}: {' '.join(str(error).split())}"
         return Told(f"{where}: {what}", _own_report(pair, names, mismatch, note))
@@ -72,7 +72,8 @@ def tell(pair: Pair, names: Names, mismatch: Mismatch) -> Told:
     quantity = quantity_of(first.name)
     if pair.l2 and first.name in names.parameters.values() and _report(pair, step.part, 0.0).ok:
         quantity += ", in its L2 part"
-    return Told(f"{where}: {quantity} is wrong", report)
+    cause = f" ({first.cause})" if first.cause not in ("", "unknown") else ""
+    return Told(f"{where}: {quantity} is wrong{cause}", report)
 
 
 def quantity_of(name: str) -> str:
@@ -145,6 +146,18 @@ def _report(pair: Pair, part: Part, l2: float) -> Report:
     if pair.own_loss:
         return check_layer(pair.net, part.x, twin=pair.given_twin, params=pair.params, l2=l2)
     return check_layer(pair.net, part.x, y=part.y, loss=pair.loss, twin=pair.given_twin, params=pair.params, l2=l2)
+
+
+def _explained(report: Report, pair: Pair, part: Part) -> Report:
+    """The report with the cause of each wrong step."""
+    if report.ok:
+        return report
+    from compare.explain.layer import explain_layer  # which most runs never need
+
+    loss = None if pair.own_loss else pair.loss
+    y = None if pair.own_loss else part.y
+    l2 = pair.l2
+    return explain_layer(report, pair.net, part.x, y=y, loss=loss, twin=pair.given_twin, params=pair.params, l2=l2)
 
 
 def _loss_report(pair: Pair, names: Names, part: Part) -> Report:

@@ -2,7 +2,7 @@
 
 runs/NAME/metrics.jsonl    the scalars of both runs and their gap as float64, one line a step; the record of truth
 runs/NAME/timing.jsonl     what differs between machines and repetitions
-runs/NAME/text.jsonl       the verdict and other texts
+runs/NAME/text.jsonl       the verdict and other texts, and the numbers behind pictures
 runs/NAME/config.toml      config, versions, engine, threads
 runs/NAME/{manual,autograd,gap}/   the same for TensorBoard, which overlays equal tags
 runs/NAME/checkpoints/     what the run can go on from, see `compare.run.checkpoint`
@@ -15,7 +15,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +27,7 @@ from compare.run.machine import machine, versions
 from compare.run.refusal import escaped, place, shown
 from compare.run.toml_file import to_toml
 
-RELATIVE = "gap/relative "  # how the tags of gaps relative to a gradient's size start
+RELATIVE = "/relative "  # in the tags of gaps that are relative to a gradient's size
 LOG10_FLOOR = -20.0  # four decades under float64's rounding, so that no gap is drawn apart from the smallest one
 
 
@@ -135,7 +135,7 @@ class RunRecord:
         """Log `{run: {tag: value}}` at `step`, for runs among "manual", "autograd" and "gap".
 
         `metrics.jsonl` gets one line with the float64 values. TensorBoard gets them as float32, and instead of a
-        relative gap (`gap/relative ...`) its log10 (`gap/log10 relative ...`, see `log10_gap`).
+        relative gap (`.../relative ...`) its log10 (`.../log10 relative ...`, see `log10_gap`).
         """
         unknown = values.keys() - set(RUNS)
         if unknown:
@@ -145,6 +145,19 @@ class RunRecord:
         for run, tags in numbers.items():
             with self.surviving(run, step):
                 self._events[run].scalars(step, drawn(tags))
+
+    def drawing(self, run: str, step: int, *summaries: Any) -> None:
+        """Give TensorBoard what `compare.run.summaries` made; `metrics.jsonl` gets none of it."""
+        if summaries:
+            together = summaries[0]
+            for summary in summaries[1:]:
+                together.MergeFrom(summary)
+            with self.surviving(run, step):
+                self._events[run].summary(step, together)
+
+    def table(self, step: int, tag: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Log the numbers behind a picture."""
+        self._log("text.jsonl", step, {"tag": tag, "head": list(head), "rows": [list(row) for row in rows]})
 
     def timing(self, step: int, values: Mapping[str, Any]) -> None:
         """Log what differs between machines and repetitions, such as seconds; the wall-clock time is added."""
@@ -220,11 +233,9 @@ def _print_warning(line: str) -> None:
 
 
 def drawn(tags: Mapping[str, float]) -> dict[str, float]:
-    """What TensorBoard draws of the `tags` of one line."""
+    """What TensorBoard draws of `tags`."""
     return {
-        (f"gap/log10 {tag.removeprefix('gap/')}" if tag.startswith(RELATIVE) else tag): (
-            log10_gap(value) if tag.startswith(RELATIVE) else value
-        )
+        tag.replace(RELATIVE, "/log10 relative "): log10_gap(value) if RELATIVE in tag else value
         for tag, value in tags.items()
     }
 

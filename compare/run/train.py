@@ -29,6 +29,7 @@ from compare.run.pair import Pair
 from compare.run.record import RunRecord
 from compare.run.settings import settings
 from compare.run.start import Start
+from compare.run.watch import Watch
 from compare.run.watcher import Calling, Plan, Watcher
 
 BUILT_BY_CONFIG = ("hidden", "activation", "init", "init_std")
@@ -124,6 +125,7 @@ def execute(
         )
         with record:
             keeper = Keeper(config, record, about)
+            watch = Watch(record, data)
             loop = Loop(
                 config,
                 pair,
@@ -132,10 +134,12 @@ def execute(
                 validation,
                 record,
                 keeper=keeper,
+                watch=watch,
                 classes=bool(data.classes),
             )
             if start is None:
                 record.text("network", network)
+                watch.started(loop, dataclasses.asdict(config))
             else:
                 start.put_into(loop)
             from_step = None if start is None else loop.done
@@ -152,6 +156,7 @@ def execute(
                 else None,
             }
             record.text("verdict", text, step=loop.epoch + 1)  # after its points: those of a continued run replace it
+            watch.ended(loop, well=not ending.exit_status)
     return TrainResult(
         config=config,
         network=network,

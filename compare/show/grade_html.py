@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections import Counter
 from collections.abc import Callable
@@ -39,10 +38,10 @@ def student_page(grade: Grade, outcome: Outcome, weights: Weights) -> str:
 def summary_page(graded: Graded, title: str, page_of: Callable[[str], str]) -> str:
     """The class: how many points, which steps go wrong most often and for whom, and everybody's line."""
     scores = [grade.score for grade in graded.grades] or [0.0]
-    mistakes: dict[str, list[tuple[str, str]]] = {}
-    for grade in graded.grades:
-        if grade.first_wrong:
-            mistakes.setdefault(_step(grade.first_wrong), []).append((grade.student, quote(page_of(grade.student))))
+
+    def linked(grade: Grade) -> tuple[str, str]:
+        return grade.student, quote(page_of(grade.student))
+
     counts = {name: Counter(grade.verdicts.get(name, "") for grade in graded.grades) for name in graded.quantities}
     seen = {verdict for each in counts.values() for verdict in each if verdict}
     verdicts = [v for v in (*reversed(WORST_FIRST), *sorted(seen - set(WORST_FIRST))) if v in seen]
@@ -53,13 +52,8 @@ def summary_page(graded: Graded, title: str, page_of: Callable[[str], str]) -> s
         mean=f"{statistics.mean(scores):.1f}",
         median=f"{statistics.median(scores):.1f}",
         points=f"{graded.points:g}",
-        mistakes=sorted(mistakes.items(), key=lambda item: (-len(item[1]), item[0])),
+        mistakes=[(step, [linked(grade) for grade in grades]) for step, grades in graded.commonest],
         verdicts=verdicts,
         quantities=[(name, [each[verdict] for verdict in verdicts]) for name, each in counts.items()],
         everybody=[(grade, quote(page_of(grade.student))) for grade in graded.grades],
     )
-
-
-def _step(first_wrong: str) -> str:
-    """A first wrong step without its line, which differs from file to file: `z2: wrong`."""
-    return re.sub(r" \([^()]*:\d+\)(?=:)", "", first_wrong)

@@ -15,6 +15,8 @@ from compare.grade import Graded
 from compare.grading.table import Grade
 from compare.wire import one_line
 
+COMMONEST = 3  # first mistakes that are named at the end
+
 
 class Progress:
     """Watches a grading. Texts out of submissions are printed on one line, without markup or control characters."""
@@ -59,8 +61,11 @@ class Progress:
         scores = [grade.score for grade in graded.grades] or [0.0]
         count = len(graded.grades)
         old = f" ({count - graded.new} of them before)" if graded.new < count else ""
+        submissions = "submission" if count == 1 else "submissions"
+        steps = ", ".join(f"{step} ({len(grades)})" for step, grades in graded.commonest[:COMMONEST])
         lines = [
-            f"{count} submissions graded{old}: mean {statistics.mean(scores):.1f} of {graded.points:g} points",
+            f"{count} {submissions} graded{old}: mean {statistics.mean(scores):.1f} of {graded.points:g} points",
+            *([one_line(f"commonest first mistakes: {steps}", 300)] if steps else []),
             f"table    {one_line(str(out), 300)}",
             f"summary  {one_line(str(summary), 300)}",
         ]

@@ -158,7 +158,7 @@ def embedding_share_replaces_the_classifier(tokens, targets, E, e, h, z):
     return {"z": dz, "e": de, "E": dE, "P": de.sum(0)}
 
 
-@wrong(tied_language_forward, TIED_LANGUAGE, steps=("P",), cause="bias_not_reduced", source="GPT-2 ports: wpe")
+@wrong(tied_language_forward, TIED_LANGUAGE, steps=("P",), cause="some_samples", source="GPT-2 ports: wpe")
 def positions_not_summed_over_the_batch(tokens, targets, E, e, h, z):
     m, n = tokens.shape
     dz = (torch.softmax(z, 2) - F.one_hot(targets, len(E))) / (m * n)
