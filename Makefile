@@ -7,12 +7,13 @@ READY  := $(VENV)/.ready
 # one thread a process: the tests run two processes, and small matrices are faster so
 TESTS  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help demo test slow browser lint format bench clean
+.PHONY: help demo test slow soak browser lint format bench clean
 
 help:
 	@echo "make demo    train on real data by hand next to autograd, and print the verdict"
 	@echo "make test    the tests"
 	@echo "make slow    the tests that take minutes"
+	@echo "make soak    what a run survives, in full (an hour), and the table in docs/reliability.md"
 	@echo "make browser the tests that need Debian's chromium"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   what checking costs"
@@ -35,6 +36,10 @@ test: $(READY)
 # tests with limits of time can fail on a busy machine: what failed is run once more
 slow: $(READY)
 	$(TESTS) -m slow || $(TESTS) -m slow --last-failed
+
+# kills, full disks, damage, attacks: each row of docs/reliability.md as often as it asks for
+soak: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability --full --table
 
 browser: $(READY)
 	$(TESTS) -m browser

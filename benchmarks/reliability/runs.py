@@ -32,8 +32,8 @@ def data(rows: int = 60) -> Data:
 
 
 def options(runs: Path, name: str, **changed: object) -> TrainConfig:
-    """A run of 180 steps, with a checkpoint after every third."""
-    usual = {"epochs": 15, "batch_size": 4, "hidden": (6,), "l2": 1e-3, "checkpoint_every": 3, "threads": 1}
+    """A run of 72 steps in 6 epochs, with a checkpoint after every third."""
+    usual = {"epochs": 6, "batch_size": 4, "hidden": (6,), "l2": 1e-3, "checkpoint_every": 3, "threads": 1}
     return TrainConfig(**(usual | {"runs": str(runs), "name": name} | changed))  # type: ignore[arg-type]
 
 

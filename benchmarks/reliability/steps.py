@@ -48,7 +48,7 @@ def measure(count: int) -> Outcome:
     ok = result.exit_status == 0 and abs(slope) < max(3 * noise, 2.0) and max(files[1:]) - min(files[1:]) <= 3
     shutil.rmtree(root)
     reached = (
-        f"{result.steps:,} steps: memory {late[0]:.0f} MiB early, {late[-1]:.0f} MiB at the end (slope {slope:+.1f} MiB over "
-        f"the last four fifths, scatter {noise:.1f}); {max(files)} files at most, {size:,.0f} KiB at the end"
+        f"{result.steps:,} steps: memory {late[0]:.0f} MiB early, {late[-1]:.0f} late (slope {slope:+.1f} MiB "
+        f"over the last four fifths, scatter {noise:.1f}); {max(files)} files at most, {size:,.0f} KiB at the end"
     )
     return Outcome(result.steps, reached, ok)

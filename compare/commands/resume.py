@@ -17,6 +17,8 @@ class Resume:
     """Name of the run, or its folder."""
     runs: str = "runs"
     """Folder of all runs."""
+    max_bytes: int = 2 * 2**30
+    """Largest checkpoint to read."""
     quiet: bool = False
     """Print the verdict alone."""
     json: bool = False
@@ -32,7 +34,7 @@ class Resume:
 
         terminal = Terminal(quiet=self.quiet or self.json)
         with terminal:
-            result = resume_watched(self.run, terminal, runs=self.runs)
+            result = resume_watched(self.run, terminal, runs=self.runs, max_bytes=self.max_bytes)
         if self.json:
             print(json.dumps(result.to_json()))
         else:

@@ -32,7 +32,14 @@ class Train:
             name, equals, value = argument.partition("=")
             if name == "--config":
                 path = value if equals else next(iter(args[position + 1 :]), "")
-                return cls(options=from_toml(path), config=path)
+                options = from_toml(path)
+                elsewhere = Path(options.runs).is_absolute() or ".." in Path(options.runs).parts
+                if elsewhere and not any(other.partition("=")[0] == "--runs" for other in args):
+                    raise ValueError(
+                        f"--config {ascii(path)[1:-1]}: its runs are to go to {options.runs!r}, which is not below "
+                        "this folder; say --runs yourself to write there"
+                    )
+                return cls(options=options, config=path)
         return cls()
 
     def __call__(self) -> int:

@@ -25,10 +25,11 @@ from torch import Tensor
 
 from compare.run.durable import TEMPORARY, sync_folder, write_durably
 from compare.run.jsonl import plain
-from compare.run.refusal import escaped, place
+from compare.run.refusal import escaped, limit, place
 
 CHECKPOINTS = "checkpoints"
 FORMAT = 1
+MAX_BYTES = 2 * 2**30  # of tensors, unless --max-bytes says otherwise
 LONGEST_JSON = 2**24  # bytes; what is long is a tensor
 _NAME = re.compile(r"(\d{12})\.json")
 _SEALED = re.compile(rb'(\{.*),"sha256":"([0-9a-f]{64})"\}\n', re.DOTALL)
@@ -62,15 +63,20 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int) -> None:
     _prune(folder, keep)
 
 
-def load_checkpoint(run: Path, step: int) -> Checkpoint:
-    """The checkpoint after `step` steps. Raises `DamagedError` where a byte of it is not as it was written."""
+def load_checkpoint(run: Path, step: int, max_bytes: int = MAX_BYTES) -> Checkpoint:
+    """The checkpoint after `step` steps. Raises `DamagedError` where a byte of it is not as it was written.
+
+    Its tensors may take `max_bytes`; that is known before any is read.
+    """
     tensors, described = _paths(run / CHECKPOINTS, step)
     head = _unsealed(described)
     if head.get("format") != FORMAT:
         raise DamagedError(f"{place(described)}: is of format {escaped(str(head.get('format')))[:20]}, not {FORMAT}")
     if head.get("step") != step or not isinstance(head.get("state"), dict):
         raise DamagedError(f"{place(described)}: does not belong to step {step}")
-    packed = _read(tensors, exactly=head.get("bytes"))
+    if isinstance(length := head.get("bytes"), int) and length > max_bytes:
+        raise DamagedError(f"{place(tensors)}: holds {length:,} bytes; {limit(max_bytes)}")
+    packed = _read(tensors, exactly=length)
     if _sha256(packed) != head.get("tensors"):
         raise DamagedError(f"{place(tensors)}: its bytes are not those that were written (SHA-256)")
     try:
@@ -86,17 +92,20 @@ def checkpoint_steps(run: Path) -> list[int]:
     if folder.is_symlink():  # a run's folder that someone else made leads nowhere else
         return []
     try:
-        names = os.listdir(folder)
+        return _steps(os.listdir(folder))
     except OSError:
         return []
+
+
+def _steps(names: list[str]) -> list[int]:
     return sorted((int(match[1]) for name in names if (match := _NAME.fullmatch(name))), reverse=True)
 
 
-def intact_checkpoints(run: Path, damaged: list[str]) -> Iterator[Checkpoint]:
+def intact_checkpoints(run: Path, damaged: list[str], max_bytes: int = MAX_BYTES) -> Iterator[Checkpoint]:
     """A run's intact checkpoints, the newest first; of each that is damaged, `damaged` gets a line before."""
     for step in checkpoint_steps(run):
         try:
-            yield load_checkpoint(run, step)
+            yield load_checkpoint(run, step, max_bytes)
         except DamagedError as error:
             damaged.append(str(error))
 
@@ -106,10 +115,11 @@ def _paths(folder: Path, step: int) -> tuple[Path, Path]:
 
 
 def _prune(folder: Path, keep: int) -> None:
-    """Remove all checkpoints but the last `keep`, and what a crash left half-written."""
-    kept = {f"{step:012d}" for step in checkpoint_steps(folder.parent)[:keep]}
+    """Remove all checkpoints but the last `keep`, and what a crash left half-written. Raises `OSError`."""
+    names = os.listdir(folder)
+    kept = {f"{step:012d}" for step in _steps(names)[:keep]}
     removed = False
-    for name in sorted(os.listdir(folder), key=lambda name: not name.endswith(".json")):  # each JSON before its tensors
+    for name in sorted(names, key=lambda name: not name.endswith(".json")):  # each JSON before its tensors
         stem, _, suffix = name.partition(".")
         ours = suffix in ("json", "safetensors") and stem.isdigit() and stem not in kept
         if ours or name.endswith(TEMPORARY):

@@ -74,7 +74,8 @@ def _renamed(prepared: Path, path: Path) -> bool:
         if os.path.lexists(path):  # another process was faster
             return False
         raise
-    sync_folder(path.parent)
+    with contextlib.suppress(OSError):  # the run is there; that its name outlives a power cut is not worth refusing it
+        sync_folder(path.parent)
     return True
 
 

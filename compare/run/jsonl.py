@@ -14,7 +14,7 @@ import re
 import sys
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,20 +144,29 @@ def read_records(path: Path) -> Records:
 
     Raises `ValueError` where the file cannot be read at all.
     """
+    records = Records()
+    for record in _decoded(path):
+        if record is None:
+            records.damaged += 1
+        else:
+            records.append(record)
+    return records
+
+
+def damaged_lines(path: Path) -> int:
+    """How many lines of a file of such lines are damaged. Raises `ValueError` where it cannot be read at all."""
+    return sum(record is None for record in _decoded(path))
+
+
+def _decoded(path: Path) -> Iterator[dict[str, Any] | None]:
     if not path.is_file():  # a pipe would have no end
         raise refusal(place(path), "no such file", "check the name of the run")
-    records = Records()
     try:
         with open(path, "rb") as file:
             while line := file.readline(LONGEST_LINE):
-                record = decode_line(line)
-                if record is None:
-                    records.damaged += 1
-                else:
-                    records.append(record)
+                yield decode_line(line)
     except OSError as error:
         raise refusal(place(path), f"cannot be read ({error.strerror})", "check its permissions") from None
-    return records
 
 
 def with_numbers(value: Any) -> Any:

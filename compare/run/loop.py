@@ -14,7 +14,7 @@ from compare.check.report import Report
 from compare.names import Names
 from compare.run.config import TrainConfig
 from compare.run.evaluate import evaluate, norms, penalties
-from compare.run.finite import first_not_finite, layer_of
+from compare.run.finite import entries_finite, first_not_finite, layer_of
 from compare.run.history import EpochReport, History, Verdict
 from compare.run.keeper import Keeper
 from compare.run.mismatch import save_bundle, tell
@@ -207,7 +207,9 @@ class Loop:
             ("training", self.training, on_training),
             ("validation", self.validation, on_validation),
         ):
-            if not all(math.isfinite(score.loss) for score in both):
+            if not all(math.isfinite(score.loss) for score in both) or not entries_finite(
+                tensor for _, tensor in mbp.named(self.pair.params)
+            ):
                 where = first_not_finite(self.pair, self.names, part, {}) or "the loss"
                 last = Step(max(self.done - 1, 0), self.epoch, part, checked=False, calibrate=False)
                 raise Diverged(last, f"after it, on the {which} part, {where}")

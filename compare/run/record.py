@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from compare.run.events import EventFile
 from compare.run.folder import BUSY, LOGS, METRICS, RUNS, busy, hidden_folder, publish, refuse_taken, unwritable
-from compare.run.jsonl import GrowingFile, Records, encode_line, read_records, with_numbers
+from compare.run.jsonl import GrowingFile, Records, damaged_lines, encode_line, read_records, with_numbers
 from compare.run.machine import machine, versions
 from compare.run.refusal import escaped, place, shown
 from compare.run.toml_file import to_toml
@@ -116,7 +116,7 @@ class RunRecord:
         self.complete = complete
         try:
             whole = [log.rewind(sizes.get(name, 0)) for name, log in self._logs.items()]
-            damaged = read_records(self.path / METRICS).damaged
+            damaged = damaged_lines(self.path / METRICS)
             self._draw_from(first_step)
         except OSError as error:
             raise unwritable(self.path, error) from None

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 import manualbp as mbp
-from compare.run.checkpoint import Checkpoint, checkpoint_steps, intact_checkpoints
+from compare.run.checkpoint import MAX_BYTES, Checkpoint, checkpoint_steps, intact_checkpoints
 from compare.run.config import TrainConfig, from_mapping
 from compare.run.data import Data
 from compare.run.folder import find_run
@@ -35,6 +35,7 @@ def resume(
     loss: mbp.Loss | None = None,
     twin: nn.Module | None = None,
     data: Data | None = None,
+    max_bytes: int = MAX_BYTES,
     callback: Callable[[EpochReport], None] | None = None,
 ) -> TrainResult:
     """Go on with a run that was stopped, killed or lost its machine, from its newest intact checkpoint.
@@ -42,13 +43,14 @@ def resume(
     What comes out is what the run would have given without the stop, in every bit: parameters, generator states,
     histories and `metrics.jsonl`. Where the machine is another one, or anything else on which bits depend, a warning
     says so before it goes on. A run that had ended gives its result again. A run of the user's own layers, cost,
-    twin or data needs them again, as they were given to `train`.
+    twin or data needs them again, as they were given to `train`. A checkpoint's tensors may take `max_bytes`.
 
     Raises as `train` does; `ValueError` where there is no such run, none of its checkpoints is intact, another
     process is writing it, or network or data are not those that it was trained on.
     """
     watcher = Calling(callback)
-    return result_or_raise(resume_watched(run, watcher, runs=runs, net=net, loss=loss, twin=twin, data=data))
+    own = {"net": net, "loss": loss, "twin": twin, "data": data}
+    return result_or_raise(resume_watched(run, watcher, runs=runs, max_bytes=max_bytes, **own))  # type: ignore[arg-type]
 
 
 def resume_watched(
@@ -60,11 +62,12 @@ def resume_watched(
     loss: mbp.Loss | None = None,
     twin: nn.Module | None = None,
     data: Data | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> TrainResult:
     """As `resume`, but every end of the run is a result, with its exit status. Raises `ValueError` for bad input."""
     folder = find_run(str(run), Path(runs))
     with RunRecord.reopen(folder, on_warning=watcher.warned) as record:
-        checkpoint = _newest(folder, watcher)
+        checkpoint = _newest(folder, watcher, max_bytes)
         about = checkpoint.state["about"]
         for name, given in (("net", net), ("loss", loss), ("twin", twin), ("data", data)):
             source = about["own"].get(name)
@@ -79,10 +82,10 @@ def resume_watched(
         return execute(config, watcher, net=net, loss=loss, twin=twin, data=data, start=start)
 
 
-def _newest(folder: Path, watcher: Watcher) -> Checkpoint:
+def _newest(folder: Path, watcher: Watcher, max_bytes: int) -> Checkpoint:
     """The newest intact checkpoint; those that are damaged are told. Raises `ValueError` where there is none."""
     damaged: list[str] = []
-    found = next(intact_checkpoints(folder, damaged), None)
+    found = next(intact_checkpoints(folder, damaged, max_bytes), None)
     for line in damaged:
         watcher.warned(f"{line}; {'the one before it is used' if found else 'it cannot be used'}")
     if found is None:

@@ -115,7 +115,7 @@ def execute(
                 Path(config.runs),
                 config.name,
                 data.name,
-                dataclasses.asdict(config),
+                dataclasses.asdict(dataclasses.replace(config, overwrite=False)),  # it was for this once
                 overwrite=config.overwrite,
                 device=place.name,
                 on_warning=watcher.warned,
