@@ -13,6 +13,7 @@ import manualbp as mbp
 from compare.check.report import Report
 from compare.names import Names
 from compare.run.config import TrainConfig
+from compare.run.engine_steps import EngineSteps
 from compare.run.evaluate import evaluate, gradient_norms, penalties
 from compare.run.finite import first_not_finite, layer_of
 from compare.run.history import EpochReport, History, Verdict
@@ -21,6 +22,7 @@ from compare.run.network import Part
 from compare.run.pair import Pair
 from compare.run.record import RunRecord
 from compare.run.steps import READ_EVERY, Diverged, Mismatch, Step, Steps
+from manualbp.engines import Engine
 
 ORDER_SEED = 2**32  # the order of samples has a stream of its own: it does not depend on the network
 
@@ -48,11 +50,13 @@ class Loop:
         record: RunRecord,
         *,
         classes: bool,
+        engine: Engine | None = None,
     ) -> None:
         self.config, self.pair, self.names, self.record = config, pair, names, record
         self.training, self.validation = training, validation
         self.classes = classes
         self.steps = Steps(pair, names, read_every=READ_EVERY if training.x.is_cuda else 1)
+        self.by_engine = EngineSteps(self.steps, engine) if engine is not None else None
         self.order = torch.Generator().manual_seed(ORDER_SEED + config.seed)
         self.epoch = 0
         self.done = 0  # steps
@@ -66,7 +70,9 @@ class Loop:
         try:
             for epoch in range(self.config.epochs + 1):
                 self.epoch = epoch
-                for step in self._batches():
+                if self.by_engine is not None and epoch > 0:
+                    self._whole_epoch(self.by_engine)
+                for step in self._batches() if self.by_engine is None else ():
                     self.steps.take(step)
                     self.done += 1
                 self.steps.look()
@@ -97,6 +103,17 @@ class Loop:
             text = f"stopped in epoch {self.epoch} after {self.done} steps; until then {verdict.text}"
             return Ending(verdict.verdict, text, getattr(stop, "exit_status", 130))
         return self._verdict()
+
+    def _whole_epoch(self, by_engine: EngineSteps) -> None:
+        """All steps of this epoch by the engine, the first compared unless checking is off."""
+        m = len(self.training.x)
+        size = mbp.batch_rows(self.config.update, m, self.config.batch_size)
+        order = mbp.visited(self.config.update, m, self.order)
+        first = order[:size].to(self.training.x.device)
+        part = Part(self.training.x[first], self.training.y[first])
+        checked = self.config.check == "epoch"
+        by_engine.take(Step(self.done, self.epoch, part, checked, calibrate=checked), self.training, order, size)
+        self.done += -(-m // size)
 
     def _batches(self) -> Iterator[Step]:
         """The steps of this epoch; epoch 0 has none."""

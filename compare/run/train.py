@@ -22,6 +22,7 @@ from compare.check.report import GradientMismatch, Report
 from compare.names import leaves, names
 from compare.run.config import TrainConfig
 from compare.run.data import Data, load_data
+from compare.run.engine import choose
 from compare.run.finite import layer_of
 from compare.run.history import EpochReport, TrainResult, best_epoch, overfitting_epoch
 from compare.run.loop import Loop
@@ -43,6 +44,7 @@ class Plan:
     device: str
     folder: Path
     notes: list[str]
+    engine: str = ""  # why it was chosen
 
 
 class Watcher(Protocol):
@@ -119,6 +121,8 @@ def execute(
             params = net.init(torch.Generator().manual_seed(config.seed), dtype=place.dtype, device=place.device)
         pair = Pair(net, loss, params, lr=config.lr, l2=config.l2, twin=twin, stock_loss=config.twin_loss == "stock")
         _fits(pair, training, data)
+        chosen = choose(config, pair, training)
+        config = chosen.config
         notes = _judged_by(pair)
         network = described(net, loss)
         record = RunRecord.create(
@@ -127,11 +131,17 @@ def execute(
             data.name,
             dataclasses.asdict(config),
             overwrite=config.overwrite,
+            engine=config.engine,
             on_warning=watcher.warned,
         )
         with record:
-            watcher.started(Plan(config, f"{data.name}: {data.note}", network, place.note, record.path, notes))
-            loop = Loop(config, pair, names(net, params), training, validation, record, classes=bool(data.classes))
+            watcher.started(
+                Plan(config, f"{data.name}: {data.note}", network, place.note, record.path, notes, chosen.why)
+            )
+            known = names(net, params)
+            loop = Loop(
+                config, pair, known, training, validation, record, classes=bool(data.classes), engine=chosen.engine
+            )
             record.text("network", network)
             ending = loop.run(watcher.evaluated, own_net=own_net)
             text = "; ".join((ending.text, *notes))
