@@ -8,7 +8,6 @@ round after round, so that a change of the machine's speed hits all. Prints JSON
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 import time
 from typing import Any
@@ -33,22 +32,26 @@ def main(options: dict[str, Any]) -> dict[str, Any]:
     notes = {name: each.note for name, each in built.items() if getattr(each, "note", "")}
     spans = {name: span(p, each) for name, each in built.items()}
     times: dict[str, list[float]] = {name: [] for name in built}
+    busy: dict[str, list[float]] = {name: [] for name in built}
     for round_ in range(options["rounds"]):
         names = list(built)
         for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
-            times[name].append(seconds(p, built[name], spans[name]) / spans[name])
+            wall, cpu = seconds(p, built[name], spans[name])
+            times[name].append(1e6 * wall / spans[name])
+            busy[name].append(1e6 * cpu / spans[name])
     return {
         "widths": widths,
         "batch": batch,
         "threads": options["threads"],
         "device": device,
         "rounds": options["rounds"],
-        "microseconds": {name: [1e6 * t for t in values] for name, values in times.items()},
+        "wall": times,  # microseconds a step, one number a round
+        "cpu": busy,  # the same of the process's time on its CPUs: on one thread, what a busy machine leaves alone
         "steps_a_round": spans,
         "first_step_seconds": first,
         "failed": failed,
         "notes": notes,
-        "limit": limit(p),
+        "limit": limit(p) if options["limit"] else None,
     }
 
 
@@ -67,7 +70,9 @@ def build(
         try:
             start = time.perf_counter()
             each = make()
-            first[name] = time.perf_counter() - start + seconds(p, each, 1)
+            each.run(1)
+            wait(p)
+            first[name] = time.perf_counter() - start
             each = make()  # again from the start, now that its code is compiled
             each.run(steps)
         except Exception as error:  # a peer that does not run here is no result, and no end of the others
@@ -86,28 +91,26 @@ def build(
 def span(p: Problem, each: Any) -> int:
     """Steps that take about SPAN seconds; JAX's scan is compiled for that many here."""
     steps = min(p.steps, 4)
-    each.run(steps)
-    once = min(seconds(p, each, steps) for _ in range(2)) / steps
-    steps = max(1, min(p.steps, int(SPAN / once)))
+    for _ in range(2):  # the first few steps tell how many to time, those tell how many fill a span
+        each.run(steps)
+        once = seconds(p, each, steps)[1 if p.device.type == "cpu" else 0] / steps
+        steps = max(1, min(p.steps, int(SPAN / max(once, 1e-9))))
     each.run(steps)
     return steps
 
 
-def seconds(p: Problem, each: Any, steps: int) -> float:
+def seconds(p: Problem, each: Any, steps: int) -> tuple[float, float]:
+    """By the clock on the wall, and by that of the process."""
     wait(p)
-    start = time.perf_counter()
+    wall, cpu = time.perf_counter(), time.process_time()
     each.run(steps)
     wait(p)
-    return time.perf_counter() - start
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def wait(p: Problem) -> None:
     if p.device.type == "cuda":
         torch.cuda.synchronize()
-
-
-def median(values: list[float]) -> float:
-    return statistics.median(values)
 
 
 if __name__ == "__main__":
