@@ -154,7 +154,7 @@ class Agreement:
             seen = match((own,), expected, floor)
             error = (own - expected).abs()
             if not seen.ok:
-                found.append(_described(path, own, expected, error, seen.excess))
+                found.append(described(path, own, expected, error, seen.excess))
                 continue
             if self.exact:  # the comparison that brought us here was between both runs' own weights
                 self.gap.include(path, error, expected)
@@ -183,7 +183,8 @@ def _incomparable(own: Tensor | None, expected: Tensor) -> str:
     return ""
 
 
-def _described(path: str, own: Tensor, expected: Tensor, error: Tensor, excess: Tensor) -> Difference:
+def described(path: str, own: Tensor, expected: Tensor, error: Tensor, excess: Tensor) -> Difference:
+    """Where one parameter's values are furthest off, in floors."""
     index = tuple(int(i) for i in torch.unravel_index(excess.argmax(), expected.shape))
     gap = Gap()
     gap.include(path, error.nan_to_num(nan=math.inf), expected)
@@ -211,7 +212,7 @@ def wrong_updates(
         size = torch.maximum(before[path].abs(), (lr * gradient).abs())
         floor = size * torch.finfo(size.dtype).eps + torch.finfo(size.dtype).smallest_normal
         if bool((error > UPDATE_ULPS * floor).any()):
-            off = _described(path, after[path], expected, error, error / floor)
+            off = described(path, after[path], expected, error, error / floor)
             found.append(dataclasses.replace(off, quantity="update"))
     return found
 

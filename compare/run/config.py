@@ -24,6 +24,9 @@ CheckWhen = Literal["every", "epoch", "off"]
 TwinLoss = Literal["exact", "stock"]
 DType = Literal["float32", "float64"]
 Device = Literal["auto", "cpu", "cuda"]
+EngineChoice = Literal["auto", "reference", "fused", "compiled", "graph"]
+ProductName = Literal["auto", "torch", "onednn", "mkl", "openblas", "loops"]
+Matmul = Literal["ieee", "tf32", "bf16"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": get_args(TaskName),
@@ -35,6 +38,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "twin_loss": get_args(TwinLoss),
     "dtype": get_args(DType),
     "device": get_args(Device),
+    "engine": get_args(EngineChoice),
+    "product": get_args(ProductName),
+    "matmul": get_args(Matmul),
 }
 WHOLE_NUMBERS = {"epochs": 0, "patience": 0, "seed": 0, "log_every": 1, "max_bytes": 1, "checkpoint_keep": 1}  # least
 
@@ -89,6 +95,13 @@ class TrainConfig:
     """Where to train; auto takes CUDA where there is a GPU."""
     threads: int | None = None
     """Threads of torch on the CPU; by default torch's own choice."""
+    engine: EngineChoice = "auto"
+    """How the hand-written network is computed: as it is written (reference), or faster and equal up to rounding, where
+    no step or the first of each epoch is compared; auto measures which is the fastest then."""
+    product: ProductName = "auto"
+    """Matrix products of the engine; auto measures. torch, onednn: of fused; mkl, openblas, loops: of compiled."""
+    matmul: Matmul = "ieee"
+    """Precision of the engine's float32 products on CUDA: as IEEE says, or operands rounded to 11 or 8 bits."""
     seed: int = 0
     """Seed of the split, the initial weights and the order of samples."""
 

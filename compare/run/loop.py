@@ -13,6 +13,7 @@ import manualbp as mbp
 from compare.check.report import Report
 from compare.names import Names
 from compare.run.config import TrainConfig
+from compare.run.engine_steps import EngineSteps
 from compare.run.evaluate import evaluate, norms, penalties
 from compare.run.finite import entries_finite, first_not_finite, layer_of
 from compare.run.history import EpochReport, History, Verdict
@@ -25,6 +26,7 @@ from compare.run.steps import READ_EVERY, Diverged, Mismatch, Step, Steps
 from compare.run.stops import StopAsked, Stops
 from compare.run.tags import GAPS, gap_tags, overfitting_tags, update_tags
 from compare.run.watch import Watch
+from manualbp.engines import Engine
 
 ORDER_SEED = 2**32  # the order of samples has a stream of its own: it does not depend on the network
 
@@ -54,6 +56,7 @@ class Loop:
         keeper: Keeper,
         watch: Watch,
         classes: bool,
+        engine: Engine | None = None,
     ) -> None:
         self.watch = watch
         self.config, self.pair, self.names, self.record = config, pair, names, record
@@ -61,6 +64,7 @@ class Loop:
         self.training, self.validation = training, validation
         self.classes = classes
         self.steps = Steps(pair, names, read_every=READ_EVERY if training.x.is_cuda else 1)
+        self.by_engine = EngineSteps(self.steps, engine) if engine is not None else None
         self.order = torch.Generator().manual_seed(ORDER_SEED + config.seed)
         self.order_before = self.order.get_state()  # as it was when the order of this epoch was drawn
         self.epoch = 0  # under way, or the last whole one
@@ -123,7 +127,9 @@ class Loop:
     def _epoch(self, stops: Stops) -> None:
         """The steps of this epoch that are left."""
         try:
-            for step in self._batches():
+            if self.by_engine is not None:
+                self._by_engine(self.by_engine)
+            for step in self._batches() if self.by_engine is None else ():
                 if self.position:  # between two steps of an epoch; what is between two epochs comes after it
                     self._pause(stops)
                 self.steps.take(step)
@@ -134,6 +140,17 @@ class Loop:
             self._back_to(failure.step)
             raise
         self.position = 0
+
+    def _by_engine(self, by_engine: EngineSteps) -> None:
+        """The same steps in one call of the engine, the first compared unless checking is off."""
+        m = len(self.training.x)
+        size = mbp.batch_rows(self.config.update, m, self.config.batch_size)
+        order = mbp.visited(self.config.update, m, self.order)[self.position * size :]
+        first = order[:size].to(self.training.x.device)
+        part = Part(self.training.x[first], self.training.y[first])
+        checked = self.config.check == "epoch"
+        by_engine.take(Step(self.done, self.epoch, part, checked, calibrate=checked), self.training, order, size)
+        self.done += -(-len(order) // size)
 
     def _ended(self) -> bool:
         return self.epoch >= self.config.epochs or self._out_of_patience()

@@ -35,7 +35,7 @@ class Start:
 
         `config` is as it was asked for, but for what "auto" became; `given` are the caller's own objects by name.
         """
-        here = machine("reference", config.device)
+        here = machine(config.engine, config.device)
         return {
             "config": dataclasses.asdict(dataclasses.replace(config, threads=here["threads"])),
             "machine": here,

@@ -104,7 +104,7 @@ class Steps:
     def _look_and_update(self, step: Step) -> None:
         ours, theirs, failed = self._evaluate(step)
         if bool(failed) or (step.calibrate and not self.agreement.exact):
-            self._examine(step, ours, theirs)
+            self.examine(step, ours, theirs)
         self._update(step, ours)
 
     def _update(self, step: Step, ours: Gradients) -> None:
@@ -131,7 +131,7 @@ class Steps:
         # a NaN or infinity of autograd's alone differs
         return ours, theirs, _either(differ, sums_not_finite(numbers, waits=self.waits))
 
-    def _examine(self, step: Step, ours: Gradients, theirs: Gradients) -> None:
+    def examine(self, step: Step, ours: Gradients, theirs: Gradients) -> None:
         """Find out what made this step stand out. Raises `Mismatch` or `Diverged`, or returns where all is well."""
         part = step.part
         J, expected = self.pair.autograd_at_manual(part)

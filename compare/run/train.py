@@ -19,6 +19,7 @@ from compare.check.report import GradientMismatch, Report
 from compare.names import leaves, names
 from compare.run.config import TrainConfig
 from compare.run.data import Data, load_data
+from compare.run.engine import choose
 from compare.run.finite import layer_of
 from compare.run.folder import refuse_taken
 from compare.run.history import EpochReport, TrainResult, best_epoch, overfitting_epoch
@@ -107,9 +108,12 @@ def execute(
             params = net.init(torch.Generator().manual_seed(config.seed), dtype=place.dtype, device=place.device)
         pair = Pair(net, loss, params, lr=config.lr, l2=config.l2, twin=twin, stock_loss=config.twin_loss == "stock")
         _fits(pair, training, data)
+        chosen = choose(config, pair, training)
+        config = chosen.config
         notes = _judged_by(pair)
         network = described(net, loss)
-        about = Start.about(dataclasses.replace(asked, device=place.name), data, network, given)
+        asked = dataclasses.replace(asked, device=place.name, engine=config.engine, product=config.product)
+        about = Start.about(asked, data, network, given)
         record = (
             RunRecord.create(
                 Path(config.runs),
@@ -117,6 +121,7 @@ def execute(
                 data.name,
                 dataclasses.asdict(dataclasses.replace(config, overwrite=False)),  # it was for this once
                 overwrite=config.overwrite,
+                engine=config.engine,
                 device=place.name,
                 on_warning=watcher.warned,
             )
@@ -136,6 +141,7 @@ def execute(
                 keeper=keeper,
                 watch=watch,
                 classes=bool(data.classes),
+                engine=chosen.engine,
             )
             if start is None:
                 record.text("network", network)
@@ -143,9 +149,8 @@ def execute(
             else:
                 start.put_into(loop)
             from_step = None if start is None else loop.done
-            watcher.started(
-                Plan(config, f"{data.name}: {data.note}", network, place.note, record.path, notes, from_step)
-            )
+            told = f"{data.name}: {data.note}"
+            watcher.started(Plan(config, told, network, place.note, record.path, notes, chosen.why, from_step))
             ending = loop.run(watcher.evaluated, own_net=own_net)
             text = "; ".join((ending.text, *notes))
             curves = loop.history["manual"]

@@ -22,6 +22,7 @@ class Plan:
     device: str
     folder: Path
     notes: list[str]
+    engine: str = ""  # why it was chosen
     from_step: int | None = None  # of a run that is continued
 
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from compare.run.config import TrainConfig
 from compare.run.history import EpochReport, TrainResult
 from compare.run.stops import STATUS
 from compare.run.watcher import Plan
@@ -59,6 +60,7 @@ class Terminal:
                 ("network", plan.network),
                 ("training", f"{c.update}{size}, lr {c.lr:g}, l2 {c.l2:g}, {c.epochs} epochs, check {c.check}"),
                 ("on", plan.device),
+                ("engine", _engine(c, plan.engine)),
                 *(("judged by", note) for note in plan.notes),
                 *((("goes on", f"after step {plan.from_step}"),) if plan.from_step is not None else ()),
             ]
@@ -108,6 +110,11 @@ class Terminal:
         for name, fact in facts:
             grid.add_row(Text(name, style="bold"), Text(fact, style=colour if name == "verdict" else ""))
         self.console.print(grid)
+
+
+def _engine(config: TrainConfig, why: str) -> str:
+    product = f", {config.product} products" if config.product != "auto" else ""
+    return f"{config.engine}{product} ({why})" if why else config.engine
 
 
 def _findings(result: TrainResult) -> list[tuple[str, str]]:

@@ -50,8 +50,9 @@ class Fused:
     ) -> None:
         """Raises ValueError for a network that is no plan (see plan.py) or a product that is not in reach."""
         self.plan, self.loss = stages(net, loss), loss
-        self.product, self.products = products(product, device, dtype, matmul)
-        self.tf32 = matmul == "tf32"
+        self.product, self.products = products(product if product != "auto" else "torch", device, dtype, matmul)
+        self.wanted = product
+        self.matmul = matmul
         self._buffers: Buffers | None = None
 
     @torch.no_grad()
@@ -63,7 +64,7 @@ class Fused:
         buffers = self.buffers(x, min(size, max(len(order), 1)))
         steps = list(spans(len(order), size))
         losses = x.new_empty(len(steps))
-        with tensor_float_32(self.tf32):
+        with tensor_float_32(self.matmul == "tf32"):
             for step, span in enumerate(steps):
                 losses[step] = self.step(weights, weights, x, y, order[span], buffers, (-lr, 1 - lr * l2, 1.0))
         return losses
@@ -75,7 +76,7 @@ class Fused:
         weights = weights_of(self.plan, params)
         gradients = [(W.clone(), None if b is None else b.clone()) for W, b in weights]
         rows = torch.arange(len(x), device=x.device)
-        with tensor_float_32(self.tf32):
+        with tensor_float_32(self.matmul == "tf32"):
             J = self.step(weights, gradients, x, y, rows, self.buffers(x, len(x)), (1.0, l2, 0.0))
         return J, nested_like(self.plan, params, gradients)
 
@@ -120,6 +121,10 @@ class Fused:
         kept = self._buffers
         if kept is None or len(kept.x) < rows or kept.x.dtype != x.dtype or kept.x.device != x.device:
             kept = self._buffers = _allocated(self.plan, x, rows)
+            if self.wanted == "auto":  # the first time, and then for good
+                layers = [(stage.linear.n_out, stage.linear.n_in) for stage in self.plan]
+                self.wanted, self.products = products("auto", x.device, x.dtype, self.matmul, layers, rows)
+                self.product = self.wanted
         return kept
 
 

@@ -111,7 +111,7 @@ class Graph:
         factors = (-lr, 1 - lr * l2, 1.0)
 
         def run(count: int = steps) -> None:
-            with tensor_float_32(self.fused.tf32):
+            with tensor_float_32(self.fused.matmul == "tf32"):
                 for step in range(count):
                     rows = read[step * size : (step + 1) * size]
                     written[step] = self.fused.step(weights, weights, x, y, rows, buffers, factors)

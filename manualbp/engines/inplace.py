@@ -1,4 +1,4 @@
-"""Activations and their derivatives in place: each line of manualbp/activation.py, with no new tensor where none is due.
+"""Activations and their derivatives in place: the lines of manualbp/activation.py without new tensors.
 
 Exploits that a derivative which is a formula of a (sigmoid, tanh, ReLU) needs no z, so that a overwrites it; and that
 a itself is free to be overwritten once dJ/dW of the layer above is done.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import torch
@@ -88,61 +88,58 @@ class BFloat16Products:
         W.mul_(beta).add_(_bfloat16(delta.t(), a), alpha=alpha)
 
 
-class Measured:
-    """For each kind of product and shape, the fastest of several ways; remembered for the rest of the process."""
-
-    def __init__(self, ways: dict[str, Products]) -> None:
-        self.ways = ways
-        self.chosen: dict[tuple[Any, ...], str] = {}
-
-    def forward(self, a: Tensor, W: Tensor, b: Tensor | None, out: Tensor) -> None:
-        """out = a W^T + b."""
-        self._way("forward", a, W, lambda way: way.forward(a, W, b, out)).forward(a, W, b, out)
-
-    def backward(self, delta: Tensor, W: Tensor, out: Tensor) -> None:
-        """out = delta W."""
-        self._way("backward", delta, W, lambda way: way.backward(delta, W, out)).backward(delta, W, out)
-
-    def accumulate_(self, W: Tensor, delta: Tensor, a: Tensor, beta: float, alpha: float) -> None:
-        """W = beta W + alpha delta^T a."""
-        # tried out with factors that leave W as it is
-        way = self._way("accumulate", delta, W, lambda way: way.accumulate_(W, delta, a, 1.0, 0.0))
-        way.accumulate_(W, delta, a, beta, alpha)
-
-    def _way(self, kind: str, left: Tensor, W: Tensor, attempt: Callable[[Products], None]) -> Products:
-        if len(left) * W.numel() < LARGE:
-            return self.ways["torch"]
-        key = (kind, len(left), tuple(W.shape), W.dtype, torch.get_num_threads())
-        name = self.chosen.get(key)
-        if name is None:
-            seconds = {name: min(_seconds(attempt, way) for _ in range(TRIALS)) for name, way in self.ways.items()}
-            best = min(seconds, key=lambda name: seconds[name])
-            name = self.chosen[key] = best if seconds[best] < CLEARLY * seconds["torch"] else "torch"
-        return self.ways[name]
-
-
 TORCH = TorchProducts()
-ON_CPU = Measured({"torch": TORCH})
+_fastest: dict[tuple[Any, ...], str] = {}  # remembered for the rest of the process
 
 
-def products(name: str, device: torch.device, dtype: torch.dtype, matmul: Matmul = "ieee") -> tuple[str, Products]:
-    """The products of that name; "auto" measures, where there is something to choose from.
+def products(
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    matmul: Matmul = "ieee",
+    layers: Sequence[tuple[int, int]] = (),
+    rows: int = 1,
+) -> tuple[str, Products]:
+    """The products of that name, and the name; "auto" takes the fastest for layers of these (n_out, n_in).
 
     Raises ValueError for a name that is not in reach, and for a precision that dtype or device do not have.
     """
     if matmul != "ieee" and (device.type != "cuda" or dtype != torch.float32):
         raise ValueError(f"--matmul {matmul} is for float32 on CUDA, got {dtype} on {device}; use --matmul ieee")
     if matmul == "bf16":
-        return "torch, bfloat16", BFloat16Products()
+        return "torch", BFloat16Products()
     there = onednn(device, dtype)
-    if name == "auto" and there:
-        ON_CPU.ways.setdefault("onednn", OneDNNProducts())
-        return "torch or onednn, as measured", ON_CPU
-    if name in ("auto", "torch"):
-        return "torch" if matmul == "ieee" else "torch, tf32", TORCH
+    if name == "auto":
+        name = fastest(layers, rows) if there else "torch"
+    if name == "torch":
+        return "torch", TORCH
     if name == "onednn" and there:
         return "onednn", OneDNNProducts()
     raise ValueError(f"product {name!r} is not in reach for {dtype} on {device}; choose auto or torch")
+
+
+def fastest(layers: Sequence[tuple[int, int]], rows: int) -> str:
+    """ "torch" or "onednn": whichever takes the products of the largest of these layers in less time, float32."""
+    n_out, n_in = max(layers, key=lambda shape: shape[0] * shape[1], default=(1, 1))
+    if rows * n_out * n_in < LARGE:
+        return "torch"
+    key = (n_out, n_in, rows, torch.get_num_threads())
+    if key not in _fastest:
+        a, delta, W = torch.ones(rows, n_in), torch.zeros(rows, n_out), torch.ones(n_out, n_in)
+        z, da = torch.empty(rows, n_out), torch.empty(rows, n_in)
+
+        def seconds(way: Products) -> float:
+            start = time.perf_counter()
+            way.forward(a, W, None, z)
+            way.backward(delta, W, da)
+            way.accumulate_(W, delta, a, 1.0, 1.0)
+            return time.perf_counter() - start
+
+        ways: tuple[Products, ...] = (TORCH, OneDNNProducts())
+        taken = [[seconds(way) for way in ways] for _ in range(TRIALS)]  # in turns
+        of_torch, of_onednn = (min(column) for column in zip(*taken, strict=True))
+        _fastest[key] = "onednn" if of_onednn < CLEARLY * of_torch else "torch"
+    return _fastest[key]
 
 
 @contextlib.contextmanager
@@ -177,9 +174,3 @@ def _bfloat16(A: Tensor, B: Tensor) -> Tensor:
     if A.is_cuda:
         return torch.mm(A, B, out_dtype=torch.float32)
     return torch.mm(A.float(), B.float())  # the same sums, on a CPU
-
-
-def _seconds(attempt: Callable[[Products], None], way: Products) -> float:
-    start = time.perf_counter()
-    attempt(way)
-    return time.perf_counter() - start

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,13 +92,18 @@ def _works(function: int, dtype: np.dtype) -> bool:
     return np.array_equal(C, expected)
 
 
+@functools.cache
+def _openblas() -> Any:
+    import threadpoolctl
+
+    return threadpoolctl.ThreadpoolController().select(internal_api="openblas")  # looks through the process: slow
+
+
 @contextlib.contextmanager
 def on_threads(name: str, threads: int) -> Iterator[None]:
     """Run scipy's OpenBLAS on that many threads; MKL inside torch already does as torch is told."""
     if name != "openblas":
         yield
         return
-    import threadpoolctl
-
-    with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+    with _openblas().limit(limits=threads):
         yield

@@ -23,6 +23,7 @@ from manualbp.layer import Grads, Layer, Params
 from manualbp.loss import Loss
 
 LOOPS = 4096  # multiplications of a product below which loops are faster than a call
+NEVER_CALL = 2**62
 TRIALS = 5
 
 
@@ -35,6 +36,7 @@ class Compiled:
         """Raises ValueError for a network that is no plan (see plan.py) or a product that is not in reach."""
         self.plan, self.loss = stages(net, loss), loss
         self.wanted = product
+        self.loops = LOOPS
         self._chosen: tuple[str, int] | None = None
         self._layout: Layout | None = None
 
@@ -98,7 +100,8 @@ class Compiled:
             return torch.from_numpy(losses)
         name, function = self._function(layout, size)
         with on_threads(name, torch.get_num_threads()):
-            minibatch_epoch(*common, size, typed, layout.target, layout.scratch, losses, function, LOOPS)
+            loops = self.loops if function else NEVER_CALL
+            minibatch_epoch(*common, size, typed, layout.target, layout.scratch, losses, function, loops)
         return torch.from_numpy(losses)
 
     def _targets(self, y: Tensor, dtype: torch.dtype) -> Tensor:
@@ -112,16 +115,18 @@ class Compiled:
 
     def _function(self, layout: Layout, size: int) -> tuple[str, int]:
         """The BLAS to use: the fastest of those in reach on the largest product of this network, tried out once."""
-        largest = max(s.linear.n_in * s.linear.n_out for s in self.plan)
-        if largest * size < LOOPS:
+        largest = max(stage.linear.n_in * stage.linear.n_out for stage in self.plan)
+        if self.wanted == "loops" or (largest * size < self.loops and self.wanted == "auto"):
             return "loops", 0
         if self._chosen is None:
             found = addresses(layout.theta.dtype)
-            if self.wanted != "auto":
-                found = {name: function for name, function in found.items() if name == self.wanted}
-            if not found:
+            if self.wanted not in ("auto", *found):
+                there = ", ".join(("auto", "loops", *found))
+                raise ValueError(f"product {self.wanted!r} is not in reach of the compiled engine; choose of {there}")
+            if self.wanted == "auto" and not found:
                 return "loops", 0
-            self._chosen = min(found.items(), key=lambda item: self._seconds(item, layout, size))
+            named = found if self.wanted == "auto" else {self.wanted: found[self.wanted]}
+            self._chosen = min(named.items(), key=lambda item: self._seconds(item, layout, size))
         return self._chosen
 
     def _seconds(self, item: tuple[str, int], layout: Layout, size: int) -> float:

@@ -103,8 +103,8 @@ def epoch(
     one, none = losses.dtype.type(1), losses.dtype.type(0)
     k = width[last + 1]
     in_columns = width[0] * width[1] * size < loops
-    step = 0
-    for first in range(0, n_rows, size):
+    for step in range(losses.size):
+        first = step * size
         m = min(size, n_rows - first)
         cols = (m + 7) // 8 * 8
         gather(x, rows, first, m, width[0], v, a[0], cols, in_columns)
@@ -150,4 +150,3 @@ def epoch(
                 bias_loops(to, v, b[l], delta[l], units, cols, alpha, beta_b)
             if l > 0 and kinds[l - 1] != IDENTITY:
                 times_slope(kinds[l - 1], c[l - 1], v, z[l - 1], a[l], delta[l - 1], n * cols)
-        step += 1
