@@ -60,6 +60,26 @@ COMMANDS: dict[str, Command] = {
         "look at runs in TensorBoard",
         "manualbp board",
     ),
+    "plot": Command(
+        "compare.commands.plot:Plot",
+        "draw runs as PNG and SVG: curves, gap, gradients by layer, several runs compared",
+        "manualbp plot NAME",
+    ),
+    "report": Command(
+        "compare.commands.report:RunReport",
+        "write a run as one HTML page",
+        "manualbp report NAME",
+    ),
+    "runs": Command(
+        "compare.commands.runs:Runs",
+        "list all runs with their verdicts",
+        "manualbp runs",
+    ),
+    "diff": Command(
+        "compare.commands.diff:Diff",
+        "compare two runs: options, first difference, curves",
+        "manualbp diff FIRST SECOND",
+    ),
     "replay": Command(
         "compare.commands.replay:Replay",
         "repeat the step at which a run's gradients did not agree",
