@@ -90,6 +90,11 @@ COMMANDS: dict[str, Command] = {
         "run the lecture: every equation, figure and exercise gets a verdict",
         "manualbp lecture --report lecture.html",
     ),
+    "completion": Command(
+        "compare.commands.completion:Completion",
+        "print a script that completes commands and options in a shell",
+        'eval "$(manualbp completion bash)"',
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ class PastRun:
     seconds: float
     steps: list[int]  # done at each epoch
     damaged: int  # lines that could not be read
+    mismatch: tuple[int, float] | None = None  # its epoch and its gap, relative to the gradient
 
     @property
     def verdict_text(self) -> str:
@@ -122,11 +124,21 @@ def read_folder(folder: Path) -> PastRun:
         max((float(line.get("seconds", 0.0)) for line in times.values()), default=0.0),
         [int(times.get(epoch, {}).get("steps", 0)) for epoch in epochs],
         metrics.damaged,
+        _mismatch(folder / "mismatch" / "mismatch.json"),
     )
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
     return [with_numbers(record) for record in read_records(path)] if path.is_file() else []
+
+
+def _mismatch(path: Path) -> tuple[int, float] | None:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        gaps = [float(each["relative"]) for each in about["differences"]]
+        return int(about["epoch"]), max(gap for gap in gaps if gap == gap)
+    except (OSError, ValueError, KeyError, TypeError):  # none, or a damaged one, of which replay tells
+        return None
 
 
 def _settings(path: Path) -> dict[str, Any]:

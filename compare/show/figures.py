@@ -88,14 +88,20 @@ def gap(run: PastRun) -> Drawing:
     """How far the gradients by hand and by autograd are apart."""
     largest = [log10_gap(v) if v == v else v for v in run.curve("gap", "gap/relative largest")]
     worst = [log10_gap(v) if v == v else v for v in run.curve("gap", "gap/relative worst so far")]
-    ulps = run.curve("gap", "gap/ulp largest")
+    ulps, epochs = run.curve("gap", "gap/ulp largest"), list(run.epochs)
+    if run.mismatch is not None:  # what stopped the run came after its last evaluation
+        at, size = run.mismatch
+        epochs.append(at)
+        largest.append(log10_gap(size))
+        worst.append(max([log10_gap(size), *(v for v in worst if v == v)]))
+        ulps = [*ulps, math.nan]
     exact = all(v == LOG10_FLOOR or v != v for v in worst)
 
     def draw(figure: Any, theme: Theme) -> None:
         axes = figure.subplots()
-        axes.plot(run.epochs, worst, color=theme.curves[1], linestyle=DASHES[1], label="worst so far")
+        axes.plot(epochs, worst, color=theme.curves[1], linestyle=DASHES[1], label="worst so far")
         axes.plot(
-            run.epochs,
+            epochs,
             largest,
             color=theme.curves[0],
             marker="o",
@@ -111,6 +117,11 @@ def gap(run: PastRun) -> Drawing:
         ):
             axes.axhline(height, color=theme.soft, linewidth=0.8, linestyle=(0, (2, 3)))
             axes.text(0.01, height + 0.2, name, color=theme.soft, fontsize=10, transform=axes.get_yaxis_transform())
+        if run.mismatch is not None:
+            axes.annotate(
+                f"mismatch, epoch {epochs[-1]} ", (epochs[-1], largest[-1]), xytext=(-8, -14),
+                textcoords="offset points", ha="right", va="top",
+            )  # fmt: skip
         axes.set_ylim(-21, 1)
         axes.set_yticks(range(-20, 1, 4))
         axes.set_xlabel("epoch")
@@ -125,7 +136,7 @@ def gap(run: PastRun) -> Drawing:
         else f"at most 10 to the power {top:.1f} of their size."
     )
     head = ("epoch", "largest, ulps", "largest, log10 relative", "worst so far, log10 relative")
-    return Drawing("gap", "Gap of the gradients", alt, draw, head, _table(run.epochs, [ulps, largest, worst], ".4g"))
+    return Drawing("gap", "Gap of the gradients", alt, draw, head, _table(epochs, [ulps, largest, worst], ".4g"))
 
 
 def gradient_flow(run: PastRun) -> Drawing:

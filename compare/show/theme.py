@@ -41,7 +41,7 @@ def themed(theme: Theme) -> Iterator[None]:
     """matplotlib's settings for one figure; nothing of them stays."""
     import matplotlib
 
-    settings = {
+    settings: dict[Any, Any] = {
         "font.family": "DejaVu Sans",  # comes with matplotlib: the figure is the same everywhere
         "font.size": 11,
         "axes.titlesize": 12,
