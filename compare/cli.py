@@ -52,7 +52,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "train": Command(
         "compare.commands.train:Train",
-        "train by hand-written gradients next to autograd, comparing both at every step",
+        "train by hand next to autograd, comparing every gradient",
         "manualbp train --data digits --hidden 64 --l2 1e-4",
     ),
     "board": Command(
@@ -62,7 +62,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "plot": Command(
         "compare.commands.plot:Plot",
-        "draw runs as PNG and SVG: curves, gap, gradients by layer, several runs compared",
+        "draw the curves of one run or several, as PNG and SVG",
         "manualbp plot NAME",
     ),
     "report": Command(
@@ -87,12 +87,12 @@ COMMANDS: dict[str, Command] = {
     ),
     "lecture": Command(
         "compare.commands.lecture:Lecture",
-        "run the lecture: every equation, figure and exercise gets a verdict",
+        "run the lecture: each equation and exercise gets a verdict",
         "manualbp lecture --report lecture.html",
     ),
     "completion": Command(
         "compare.commands.completion:Completion",
-        "print a script that completes commands and options in a shell",
+        "print a script that completes commands in a shell",
         'eval "$(manualbp completion bash)"',
     ),
 }
@@ -194,7 +194,7 @@ def _help() -> str:
     commands = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
     examples = "\n".join(f"  {command.example}" for command in COMMANDS.values())
     return (
-        "Is the backpropagation that you derived by hand right, and if not, which step is wrong?\n\n"
+        "Is the backpropagation that you derived by hand right, and if not, which step\nis wrong?\n\n"
         f"usage: manualbp COMMAND [options]\n\ncommands:\n{commands}\n\nexamples:\n{examples}\n\n"
         "`manualbp COMMAND --help` lists a command's options."
     )

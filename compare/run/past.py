@@ -103,9 +103,9 @@ def read_folder(folder: Path) -> PastRun:
     times = {int(line["step"]): line for line in _records(folder / "timing.jsonl")}
     texts, tables = {}, {}
     for line in _records(folder / "text.jsonl"):
-        if "text" in line:
-            texts[str(line.get("tag"))] = "\n".join(escaped(part) for part in str(line["text"]).splitlines())
-        elif "rows" in line:
+        if "rows" not in line:
+            texts[str(line.get("tag"))] = "\n".join(escaped(part) for part in str(line.get("text")).splitlines())
+        else:
             tables[str(line.get("tag"))] = PastTable(
                 tuple(escaped(str(name)) for name in line["head"]),
                 tuple(tuple(escaped(c) if isinstance(c, str) else c for c in row) for row in line["rows"]),
