@@ -7,7 +7,7 @@ from html import escape
 
 TOKEN = re.compile(
     r"(?P<delta>δ)z(?P<layer>\d+)(?P<mark>'*)|(?P<letter>[WbzaJx])(?P<number>\d+)(?P<marks>'*)"
-    r"|(?P<word>[^\W\d_]{2,}(?:\.\w+)?)|(?P<symbol>[^\W\d_]̂?|ŷ)|(?P<digits>\d+(?:\.\d+)?(?:e-?\d+)?)|(?P<power>[ᵀ²])|(?P<other>\S)"
+    r"|(?P<power>[ᵀ²])|(?P<word>[^\W\d_]{2,}(?:\.\w+)?)|(?P<symbol>[^\W\d_]̂?|ŷ)|(?P<digits>\d+(?:\.\d+)?(?:e-?\d+)?)|(?P<other>\S)"
 )
 POWERS = {"ᵀ": "<mi>T</mi>", "²": "<mn>2</mn>"}
 
