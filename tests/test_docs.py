@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -60,7 +59,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def _at(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _at(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In that folder; signals stay as they are, and a board is stopped as soon as it serves."""
     monkeypatch.chdir(desk)
     monkeypatch.setattr("signal.signal", lambda *args: None)
@@ -68,7 +67,6 @@ def _at(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     process.wait.side_effect = KeyboardInterrupt
     server = mock.Mock(port=6006, process=process)
     monkeypatch.setattr("compare.run.board.serving", lambda *args, **options: contextlib.nullcontext(server))
-    yield
 
 
 EVERY = [
