@@ -273,3 +273,27 @@ def test_completion(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "bash"]) == 0
     script = capsys.readouterr().out
     assert all(word in script for word in ("manualbp", "--activation", "lecture", "completion"))
+
+
+@pytest.mark.parametrize("tty", [True, False], ids=["terminal", "no terminal"])
+def test_terminal_of_80_columns(tty: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from compare.run.train import execute
+    from compare.show.terminal import Terminal
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=tty, width=80, highlight=False, markup=False)
+    with Terminal(console=console) as terminal:
+        terminal.finished(execute(config(tmp_path, epochs=12, hidden=(4,)), terminal, data=small_data("classes")))
+    assert not re.search(r"\x1b\[(\d+;)*(3|4|9|10)\d", out.getvalue()), "no colours"
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    lines = re.split(r"[\r\n]+", plain)
+    assert max(map(len, lines)) <= 80
+    assert ("\x1b" in out.getvalue()) is tty
+    progress = [line for line in lines if re.match(r"\s*epoch +\d+/12", line)]
+    assert any(re.search(r"loss \d\.\d+ +val \d\.\d+ +acc \d\.\d+ +gap 0 ulp +[\d,]+/s", line) for line in progress), (
+        progress
+    )
+    assert tty or any(line.endswith(" s left") for line in progress)
