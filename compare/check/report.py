@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -80,6 +81,11 @@ class Report:
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows. The page is `show`'s, which nothing else here needs: it is loaded by its name."""
+        fragment: str = importlib.import_module("compare.show.notebook").report_fragment(self)
+        return fragment
 
 
 class GradientMismatch(AssertionError):

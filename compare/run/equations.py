@@ -24,7 +24,8 @@ COSTS = {
 
 def equations(net: mbp.Layer, params: mbp.Params, names: Names, loss: mbp.Loss, *, l2: float) -> list[str]:
     """Forward, backward and update. Rows are samples; a layer that the lecture has not is named, not written out."""
-    forward, backward = [], []
+    forward: list[str] = []
+    backward: list[str] = []
     x = "x"
     for path, layer, _ in leaves(net, params):
         out, kind = names.outputs[path], type(layer).__name__

@@ -157,7 +157,10 @@ class RunRecord:
 
     def table(self, step: int, tag: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Log the numbers behind a picture."""
-        self._log("text.jsonl", step, {"tag": tag, "head": list(head), "rows": [list(row) for row in rows]})
+        text = f"a table of {len(rows)} rows"
+        self._log(
+            "text.jsonl", step, {"tag": tag, "text": text, "head": list(head), "rows": [list(row) for row in rows]}
+        )
 
     def timing(self, step: int, values: Mapping[str, Any]) -> None:
         """Log what differs between machines and repetitions, such as seconds; the wall-clock time is added."""

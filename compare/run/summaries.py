@@ -26,6 +26,11 @@ MOST = 2**17  # entries that a histogram counts: every k-th of more
 def histogram(tag: str, tensor: Tensor) -> Any:
     """How the finite entries of a tensor are spread; of a large tensor every k-th entry is counted."""
     flat = tensor.detach().reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):  # of a run that diverges
+        return Summary(value=[Summary.Value(tag=tag, histo=_spread(flat))])
+
+
+def _spread(flat: Tensor) -> Any:
     values = flat[:: math.ceil(flat.numel() / MOST) or 1].to("cpu").double().numpy()
     if not np.isfinite(values).all() or not values.size:
         values = np.append(values[np.isfinite(values)], 0.0)
@@ -35,7 +40,7 @@ def histogram(tag: str, tensor: Tensor) -> Any:
         low, high = low - width, high + width
     width = (high - low) / BINS
     counts = np.bincount(((values - low) / width).astype(np.int64).clip(0, BINS - 1), minlength=BINS)
-    proto = HistogramProto(
+    return HistogramProto(
         min=low,
         max=high,
         num=len(values),
@@ -44,7 +49,6 @@ def histogram(tag: str, tensor: Tensor) -> Any:
         bucket_limit=[low + k * width for k in range(1, BINS + 1)],
         bucket=counts.tolist(),
     )
-    return Summary(value=[Summary.Value(tag=tag, histo=proto)])
 
 
 def picture(tag: str, image: Any) -> Any:

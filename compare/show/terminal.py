@@ -70,7 +70,7 @@ class Terminal:
             self._bar = Progress(
                 TextColumn("epoch"),
                 MofNCompleteColumn(),
-                BarColumn(),
+                BarColumn(bar_width=10),
                 TextColumn("{task.description}"),
                 TimeRemainingColumn(),
                 console=self.console,
@@ -84,10 +84,9 @@ class Terminal:
         if self.quiet:
             return
         if self._bar is not None:
-            manual = report.scores["manual"]
-            self._bar.update(self._task, completed=report.epoch, description=f"val {manual['loss/val']:.5f}")
+            self._bar.update(self._task, completed=report.epoch, description="  ".join(_said(report)[1:]))
         elif report.epoch in _sampled(range(report.epochs + 1), LINES):
-            self.console.print(f"{report}  {report.seconds:.1f} s", soft_wrap=True)
+            self.console.print(_fitting([*_said(report), _left(report)], self.console.width), soft_wrap=True)
 
     def warned(self, line: str) -> None:
         """A warning, on standard error even when quiet."""
@@ -115,6 +114,37 @@ class Terminal:
 def _engine(config: TrainConfig, why: str) -> str:
     product = f", {config.product} products" if config.product != "auto" else ""
     return f"{config.engine}{product} ({why})" if why else config.engine
+
+
+def _said(report: EpochReport) -> list[str]:
+    """Losses, the gap since the last evaluation, and the speed of the run so far."""
+    manual, gap = report.scores["manual"], report.scores.get("gap", {}).get("gap/ulp largest")
+    parts = [
+        f"epoch {report.epoch}/{report.epochs}",
+        f"loss {manual['loss/train']:.5f}",
+        f"val {manual['loss/val']:.5f}",
+    ]
+    if "accuracy/val" in manual:
+        parts.append(f"acc {manual['accuracy/val']:.4f}")
+    if gap is not None:
+        parts.append(f"gap {gap:.2g} ulp")
+    if report.step and report.seconds > 0:
+        parts.append(f"{report.step / report.seconds:,.0f}/s")
+    return parts
+
+
+def _left(report: EpochReport) -> str:
+    """The time that the epochs to come will take, if each takes as long as those before it."""
+    if not 0 < report.epoch < report.epochs:
+        return f"{report.seconds:.1f} s"
+    return f"{report.seconds / report.epoch * (report.epochs - report.epoch):.0f} s left"
+
+
+def _fitting(parts: list[str], width: int) -> str:
+    """As many parts as fit one line, the first ones."""
+    while len(parts) > 1 and len("  ".join(parts)) > width:
+        parts = parts[:-1]
+    return "  ".join(parts)
 
 
 def _findings(result: TrainResult) -> list[tuple[str, str]]:
