@@ -7,6 +7,7 @@ their default tolerances, compare everything that it returns with autograd's gra
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,9 +74,9 @@ def drawn(case: Case) -> Drawn:
 
 
 def _traced(case: Case, inputs: Mapping[str, Any]) -> Graph:
-    """The forward; where torch refuses the gradient of an input that nobody asks for, without that one."""
+    """The forward; where torch refuses the gradient of an input that nobody asks for, without up to two."""
     floating = [n for n, v in inputs.items() if isinstance(v, Tensor) and v.is_floating_point()]
-    for fixed in ([], *([name] for name in floating)):
+    for fixed in ((), *itertools.combinations(floating, 1), *itertools.combinations(floating, 2)):
         try:
             graph = trace(case.forward, inputs, fixed=fixed)
             graph.gradients({})
