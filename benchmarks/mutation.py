@@ -56,9 +56,14 @@ Edit = Callable[[Any], None]
 
 def edits(tree: ast.Module) -> Iterator[tuple[int, Edit]]:
     """Every edit, with the number of its node in the order of `ast.walk`."""
+    annotations = [
+        n for node in ast.walk(tree) for n in (getattr(node, "annotation", None), getattr(node, "returns", None))
+    ]
+    unread = {id(node) for each in annotations if each is not None for node in ast.walk(each)}
     for number, node in enumerate(ast.walk(tree)):
-        for edit in _at(node):
-            yield number, edit
+        if id(node) not in unread:
+            for edit in _at(node):
+                yield number, edit
 
 
 def _at(node: ast.AST) -> Iterator[Edit]:

@@ -7,6 +7,7 @@ their default tolerances, compare everything that it returns with autograd's gra
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 from compare.check.backward import call
 from compare.check.conditions import conditions, realise
 from compare.check.derivation import default_dtype
-from compare.check.hooks import trace
+from compare.check.hooks import Graph, trace
 from tests.derivations import Case
 
 STEP = 1e-5
@@ -67,14 +68,22 @@ def drawn(case: Case) -> Drawn:
     condition = next(conditions(case.inputs))
     with default_dtype(torch.float64):
         inputs = realise(case.inputs, condition)
-        omitted: frozenset[str] = frozenset()
-        try:
-            graph = trace(case.forward, inputs)
-        except (RuntimeError, ValueError):  # torch refuses the gradient of an input that nobody asks for
-            omitted = frozenset(n for n, v in inputs.items() if isinstance(v, Tensor) and n not in case.steps)
-            graph = trace(case.forward, inputs, fixed=omitted)
+        graph = _traced(case, inputs)
         given = call(case.backward, graph.values(), graph.quantities)
         return Drawn(case, inputs, given.gradients, frozenset(given.invalid), graph.gradients({}))
+
+
+def _traced(case: Case, inputs: Mapping[str, Any]) -> Graph:
+    """The forward; where torch refuses the gradient of an input that nobody asks for, without up to two."""
+    floating = [n for n, v in inputs.items() if isinstance(v, Tensor) and v.is_floating_point()]
+    for fixed in ((), *itertools.combinations(floating, 1), *itertools.combinations(floating, 2)):
+        try:
+            graph = trace(case.forward, inputs, fixed=fixed)
+            graph.gradients({})
+            return graph
+        except (RuntimeError, ValueError):
+            continue
+    raise ValueError(f"{case.name}: its forward cannot be differentiated")
 
 
 def gradcheck(it: Drawn, *, fast: bool) -> Said | None:
