@@ -108,7 +108,8 @@ def headline(report: Report) -> str:
         what = "is invalid" if first.verdict == "invalid" else "is wrong"
         step = "" if report.subject == "function" else "the step that computes "
         return f"WRONG: {step}{first.name} {what}{more}"
-    worst = min(report.rows, key=lambda row: WORST_FIRST.index(row.verdict), default=None)
+    causing = [row for row in report.rows if row.verdict != "inherited"]
+    worst = min(causing or report.rows, key=lambda row: WORST_FIRST.index(row.verdict), default=None)
     return "NOTHING WAS CHECKED" if worst is None else f"NOT RIGHT: {worst.name} is {worst.verdict}"
 
 
