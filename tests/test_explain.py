@@ -202,6 +202,7 @@ def test_a_hopeless_step_is_unknown_with_evidence():
     row = explain(report, sigmoid_net, backward, YES_NO).first_wrong
     assert row.cause == "unknown"
     assert "cosine" in row.explanation
+    assert row.explanation.endswith("its source was not searched: its source cannot be read")
 
 
 def leaves_a_mark(x, y, z3):

@@ -63,7 +63,8 @@ def explain(
         like: dict[str, str] = {}
         for left, row in zip(range(len(wrong), 0, -1), wrong, strict=True):
             share = (deadline - time.monotonic()) / min(left, MOST_SHARES)
-            found = _explained(row, evidence, searcher, like, share) if share > 0.05 else row
+            unknown = replace(row, cause="unknown")  # unless there is time to find out
+            found = _explained(row, evidence, searcher, like, share) if share > 0.05 else unknown
             explained[row.name] = _in(language, found)
     return replace(report, rows=told_once([explained.get(row.name, row) for row in report.rows], like))
 
@@ -130,12 +131,15 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
             better = exchanged([seen, *others], row.name)
             if better is None and repair["cause"] in IN_DOUBT:
                 better = forgotten_path([seen, *others], row.name)
-            return _mended(row, repair if better is None else repair | {"cause": better.cause, "says": better.says})
+            if better is not None:
+                repair |= {"cause": better.cause, "says": better.says, "diz": ""}
+            return _mended(row, repair)
     told = exchanged([seen, *others], row.name) or identify([seen, *others], row.name, until)
     if told is not None:
         shape = f"{row.explanation}; " if row.verdict == "invalid" and row.explanation else ""
         return replace(row, cause=told.cause, explanation=f"{shape}dJ/d{row.name}: {told.says}")
-    return replace(row, cause="unknown", explanation=row.explanation or evidence_of(seen, row.name))
+    unread = f"; its source was not searched: {searcher.why}" if searcher.program is None and searcher.why else ""
+    return replace(row, cause="unknown", explanation=(row.explanation or evidence_of(seen, row.name)) + unread)
 
 
 def _tells(seen: Observation, name: str) -> bool:

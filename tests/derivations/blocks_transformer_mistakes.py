@@ -19,7 +19,7 @@ from tests.derivations.blocks_transformer import (
 )
 
 
-@wrong(attention_forward, ATTENTION, steps=("q", "k"), cause="missing_factor")
+@wrong(attention_forward, ATTENTION, steps=("q", "k"), cause="wrong_factor")
 def attention_scale_missing(x, Wq, Wk, Wv, dout, q, k, v, p):
     dv, dp = p.T @ dout, dout @ v.T
     ds = p * (dp - (dp * p).sum(1, keepdim=True))
