@@ -138,7 +138,7 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
     if told is not None:
         shape = f"{row.explanation}; " if row.verdict == "invalid" and row.explanation else ""
         return replace(row, cause=told.cause, explanation=f"{shape}dJ/d{row.name}: {told.says}")
-    unread = f"; its source was not searched: {searcher.why}" if searcher.program is None and searcher.why else ""
+    unread = f"; its source was not searched: {searcher.why}" if searcher.why else ""
     return replace(row, cause="unknown", explanation=(row.explanation or evidence_of(seen, row.name)) + unread)
 
 
