@@ -219,6 +219,8 @@ def _cancels(place: Place, new: Any) -> bool:
         isinstance(node, ast.BinOp)
         and isinstance(node.op, ast.Sub | ast.Div)
         and not isinstance(node.left, ast.Constant)
+        and type(node.left) is type(node.right)
+        and (not isinstance(node.left, ast.Name) or node.left.id == getattr(node.right, "id", ""))
         and ast.dump(node.left) == ast.dump(node.right)
         for node in nodes
     )
