@@ -29,6 +29,7 @@ SECONDS = 10.0
 # what an edit is called that may as well add up to a path that is left out: the graph then tells which it is
 IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "wrong_factor", "order_of_operations", "unknown")
 MOST_SHARES = 2  # the next step gets half of what is left of the time, however many there are
+AT_LEAST = 0.5  # seconds for what numbers tell at once, such as a sign, when the search has taken all the time
 SEPARATOR = "\0"  # between the sentences of two languages
 WRONG = ("wrong", "invalid", "cancels", "imprecise")
 
@@ -134,6 +135,7 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
             if better is not None:
                 repair |= {"cause": better.cause, "says": better.says, "diz": ""}
             return _mended(row, repair)
+    until = max(until, time.monotonic() + AT_LEAST)
     told = exchanged([seen, *others], row.name) or identify([seen, *others], row.name, until)
     if told is not None:
         shape = f"{row.explanation}; " if row.verdict == "invalid" and row.explanation else ""

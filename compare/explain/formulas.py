@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -20,19 +20,18 @@ ENTRIES = 20_000  # of a gradient, beyond which two factors are not tried at onc
 class Formulas(Numbers):
     """Formulas of what is in reach that are missing, too many, or stand for others."""
 
-    def candidates(self) -> Iterator[Candidate]:
-        """Every repair that makes the step right here, likeliest first."""
+    def stages(self) -> list[Callable[[], Iterator[Candidate]]]:
+        """The repairs that make the step right here, in stages: the likeliest and quickest to find first."""
         assert self.given is not None
         given = self.given.double()
         if given.shape != self.expected.shape:
-            yield from self.reshaped(given)
-            return
-        yield from self.scaled(given)
-        yield from self.permuted(given)
-        yield from self._multiplied(given)
-        yield from self._added()
-        yield from self.rounded(given)
-        yield from self._recognised(given)
+            return [lambda: self.reshaped(given)]
+        return [
+            lambda: itertools.chain(self.scaled(given), self.permuted(given)),
+            lambda: self._multiplied(given),
+            self._added,
+            lambda: itertools.chain(self.rounded(given), self._recognised(given)),
+        ]
 
     def _multiplied(self, given: Tensor) -> Iterator[Candidate]:
         fits = []
