@@ -23,7 +23,10 @@ from compare.explain.site import Proposal, Site
 from compare.explain.syntax import Place, base, places
 from compare.explain.trial import RESULT, Trial, gradient
 
-ARITHMETIC = ("sign", "wrong_factor", "extra_derivative", "order_of_operations", "missing_factor", "missing_mean")
+ARITHMETIC = (
+    *("sign", "wrong_factor", "extra_derivative", "order_of_operations"),
+    *("missing_factor", "missing_mean", "special_case"),
+)
 SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return)
 
 
