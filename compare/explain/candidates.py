@@ -9,7 +9,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,10 @@ from compare.explain.site import Proposal, Site
 from compare.explain.syntax import Place, base, places
 from compare.explain.trial import RESULT, Trial, gradient
 
+ARITHMETIC = (
+    *("sign", "wrong_factor", "extra_derivative", "order_of_operations"),
+    *("missing_factor", "missing_mean", "special_case"),
+)
 SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return)
 
 
@@ -131,10 +135,13 @@ class Candidates:
         if isinstance(place.parent, ast.Dict) and isinstance(place.node, ast.Name) and self.target not in self.inputs:
             far += 1.2  # what is returned under this name is used elsewhere under its own
         site = Site(at, reach, value, known)
+        counted = _counts(at)
         for edit in kinds:
             for proposal in itertools.islice(edit.proposals(site), self.most):
                 if _cancels(place, proposal.new):
                     continue
+                if counted and (proposal.cause or edit.cause) in ARITHMETIC:
+                    proposal = replace(proposal, cause=counted)
                 yield Candidate([(site, proposal)], edit, edit.cost + proposal.cost + far, [k])
 
     def _value(self, place: Place, k: int) -> tuple[Any, bool]:
@@ -208,6 +215,17 @@ class Candidates:
         return {n for n in plain if not equal(gradient(result.get(n)), gradient(plain[n]))}
 
 
+def _counts(place: Place) -> str:
+    """What a mistake of arithmetic is where it picks positions: in the bounds of a loop, or in an index."""
+    chain = (*place.above, place.node)
+    for above, below in itertools.pairwise(chain):
+        if isinstance(above, ast.Call) and ast.unparse(above.func) == "range":
+            return "some_samples"
+        if isinstance(above, ast.Subscript) and below is above.slice:
+            return "wrong_index"
+    return ""
+
+
 def _cancels(place: Place, new: Any) -> bool:
     """Whether an edit makes `x - x` or `x / x`: zeros and ones that nobody meant."""
     nodes = [new]
@@ -219,6 +237,8 @@ def _cancels(place: Place, new: Any) -> bool:
         isinstance(node, ast.BinOp)
         and isinstance(node.op, ast.Sub | ast.Div)
         and not isinstance(node.left, ast.Constant)
+        and type(node.left) is type(node.right)
+        and (not isinstance(node.left, ast.Name) or node.left.id == getattr(node.right, "id", ""))
         and ast.dump(node.left) == ast.dump(node.right)
         for node in nodes
     )

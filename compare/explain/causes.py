@@ -52,7 +52,8 @@ CAUSES: dict[str, Cause] = {
     ),
     "missing_transpose": Cause(
         "a transpose is missing or one too many",
-        "A matrix enters a product untransposed where its transpose belongs, or the reverse.",
+        "A matrix enters a product untransposed where its transpose belongs, or the reverse; or a reshape parts axes "
+        "that lie in another order.",
         "A shape error; where the shapes agree by chance, the transpose of an operand makes it right.",
         "With z = a W^T + b: dW = dz^T a and da = dz W. Check the shapes with all dimensions different.",
         "transposta faltando ou sobrando",

@@ -296,7 +296,7 @@ EDITS: tuple[Edit, ...] = (
         "part axes in their order",
         (ast.Call,),
         edits_order.reshaped,
-        "wrong_index",
+        "missing_transpose",
         "take a call out",
         1.8,
         "reshaping keeps the order in memory: the axes have to be exchanged as well",

@@ -160,6 +160,7 @@ def unwrap(site: Site) -> Iterator[Proposal]:
     name = called(node)
     causes = {
         "clamp": "clipped", "clip": "clipped", "round": "clipped", "clamp_": "clipped", "clamp_min": "clipped",
+        "float32": "low_precision", "float16": "low_precision",
         "float": "low_precision", "half": "low_precision", "astype": "low_precision", "bfloat16": "low_precision",
         "sigmoid": "derivative_at_wrong_place", "tanh": "derivative_at_wrong_place", "exp": "derivative_at_wrong_place",
         "relu": "wrong_mask", "abs": "sign", "sum": "wrong_axis", "mean": "wrong_axis", "roll": "wrong_index",

@@ -75,7 +75,7 @@ def transpose(site: Site) -> Iterator[Proposal]:
     if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
         yield Proposal(node.value, "", 0.0, "T")
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("t", "transpose"):
-        yield Proposal(node.func.value, "wrong_index" if _reshaped(site) else "", 0.0, "T")
+        yield Proposal(node.func.value, "", 0.0, "T")
     elif any(isinstance(a, ast.Call) and ast.unparse(a.func) == "len" for a in site.place.above):
         return
     elif site.in_arithmetic and (site.shape is None or len(site.shape) >= 2):
@@ -90,12 +90,6 @@ def transpose(site: Site) -> Iterator[Proposal]:
         yield Proposal(binary(node.right, ast.MatMult(), node.left), "", 0.4, "b @ a")
         yield Proposal(binary(left, ast.MatMult(), right), "", 0.4, "A.T @ B.T")
         yield Proposal(binary(right, ast.MatMult(), left), "", 0.5, "(A @ B).T")
-
-
-def _reshaped(site: Site) -> bool:
-    """Whether the value is reshaped next: its axes then decide which entries come together."""
-    above = site.place.parent
-    return isinstance(above, ast.Attribute) and above.attr in ("reshape", "view", "flatten", "contiguous")
 
 
 def _turned(node: ast.expr) -> ast.expr:

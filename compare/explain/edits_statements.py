@@ -65,7 +65,8 @@ def leave_out(site: Site) -> Iterator[Proposal]:
     elif isinstance(node, ast.Assign) and base(node.targets[0]) in names(node.value) | site.reach.inputs:
         yield Proposal(None, _left_out(site, base(node.targets[0]), node), 0.0, "out")
     elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
-        yield Proposal(None, "special_case", -0.4, "out")
+        key = isinstance(node.targets[0].slice, ast.Constant | ast.JoinedStr)  # of a dictionary: no entry of an array
+        yield Proposal(None, "unknown" if key else "special_case", 0.6 if key else -0.4, "out")
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         name = ast.unparse(node.value.func).rpartition(".")[2]
         yield Proposal(None, "clipped" if name.startswith("cl") else "modified_in_place", 0.2, "out")

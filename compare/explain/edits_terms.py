@@ -53,7 +53,7 @@ def _cause(site: Site, term: Term, op: str) -> str:
         return "wrong_activation_derivative"
     if term.role == "size":
         if "**" in term.text:
-            return "missing_factor"
+            return "wrong_factor"
         return "missing_mean" if op == "/" else "mean_twice"
     if term.role in ("number", "constant"):
         return "wrong_factor"

@@ -29,6 +29,7 @@ SECONDS = 10.0
 # what an edit is called that may as well add up to a path that is left out: the graph then tells which it is
 IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "wrong_factor", "order_of_operations", "unknown")
 MOST_SHARES = 2  # the next step gets half of what is left of the time, however many there are
+AT_LEAST = 0.5  # seconds for what numbers tell at once, such as a sign, when the search has taken all the time
 SEPARATOR = "\0"  # between the sentences of two languages
 WRONG = ("wrong", "invalid", "cancels", "imprecise")
 
@@ -63,7 +64,8 @@ def explain(
         like: dict[str, str] = {}
         for left, row in zip(range(len(wrong), 0, -1), wrong, strict=True):
             share = (deadline - time.monotonic()) / min(left, MOST_SHARES)
-            found = _explained(row, evidence, searcher, like, share) if share > 0.05 else row
+            unknown = replace(row, cause="unknown")  # unless there is time to find out
+            found = _explained(row, evidence, searcher, like, share) if share > 0.05 else unknown
             explained[row.name] = _in(language, found)
     return replace(report, rows=told_once([explained.get(row.name, row) for row in report.rows], like))
 
@@ -130,12 +132,16 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
             better = exchanged([seen, *others], row.name)
             if better is None and repair["cause"] in IN_DOUBT:
                 better = forgotten_path([seen, *others], row.name)
-            return _mended(row, repair if better is None else repair | {"cause": better.cause, "says": better.says})
+            if better is not None:
+                repair |= {"cause": better.cause, "says": better.says, "diz": ""}
+            return _mended(row, repair)
+    until = max(until, time.monotonic() + AT_LEAST)
     told = exchanged([seen, *others], row.name) or identify([seen, *others], row.name, until)
     if told is not None:
         shape = f"{row.explanation}; " if row.verdict == "invalid" and row.explanation else ""
         return replace(row, cause=told.cause, explanation=f"{shape}dJ/d{row.name}: {told.says}")
-    return replace(row, cause="unknown", explanation=row.explanation or evidence_of(seen, row.name))
+    unread = f"; its source was not searched: {searcher.why}" if searcher.why else ""
+    return replace(row, cause="unknown", explanation=(row.explanation or evidence_of(seen, row.name)) + unread)
 
 
 def _tells(seen: Observation, name: str) -> bool:

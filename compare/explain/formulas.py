@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -20,19 +21,18 @@ ENTRIES = 20_000  # of a gradient, beyond which two factors are not tried at onc
 class Formulas(Numbers):
     """Formulas of what is in reach that are missing, too many, or stand for others."""
 
-    def candidates(self) -> Iterator[Candidate]:
-        """Every repair that makes the step right here, likeliest first."""
+    def stages(self) -> list[Callable[[], Iterator[Candidate]]]:
+        """The repairs that make the step right here, in stages: the likeliest and quickest to find first."""
         assert self.given is not None
         given = self.given.double()
         if given.shape != self.expected.shape:
-            yield from self.reshaped(given)
-            return
-        yield from self.scaled(given)
-        yield from self.permuted(given)
-        yield from self._multiplied(given)
-        yield from self._added()
-        yield from self.rounded(given)
-        yield from self._recognised(given)
+            return [lambda: self.reshaped(given)]
+        return [
+            lambda: itertools.chain(self.scaled(given), self.permuted(given)),
+            lambda: self._multiplied(given),
+            self._added,
+            lambda: itertools.chain(self.rounded(given), self._recognised(given)),
+        ]
 
     def _multiplied(self, given: Tensor) -> Iterator[Candidate]:
         fits = []
@@ -42,12 +42,20 @@ class Formulas(Numbers):
                 continue
             fits.append((text, value, role))
             if self.right(given * value):
-                yield Candidate(f"* {text}", _left_out(role, text), f"multiply it by {text}")
+                yield Candidate(f"* {text}", self._left_out(role, text), f"multiply it by {text}")
             elif alike(self.expected * value, given) and bool((value != 0).all()):
                 yield Candidate(f"/ {text}", "extra_derivative", f"leave out the factor {text}")
         slopes = [f for f in fits if f[2] in ("derivative", "complement", "mask", "tensor")][:40]
         for (n, _, _), (k, _, role) in _pairs(slopes, self.expected, given):
             yield Candidate(f"{n} -> {k}", self._exchanged(n, k, role), f"{k} belongs where {n} stands")
+
+    def _left_out(self, role: str, text: str) -> str:
+        """The mistake of a factor left out: a derivative, or a part of that of the quantity's own activation."""
+        own = {a for a, (_, z) in self.reach.activations.items() if z == self.target}
+        part = role in ("complement", "tensor") and any(a in re.findall(r"\w+", text) for a in own)
+        if role == "derivative" or part or (role == "mask" and ">" in text):
+            return "missing_activation_derivative"
+        return "wrong_mask" if role == "mask" else "missing_factor"
 
     def _slopes(self) -> Iterator[tuple[str, Tensor, str]]:
         """Derivatives of known functions at every quantity, whether the forward uses them or not."""
@@ -218,12 +226,6 @@ class Formulas(Numbers):
             yield Candidate(
                 "last" if last else "some", "overwritten" if last else "some_samples", f"{what}; sum over all"
             )
-
-
-def _left_out(role: str, text: str) -> str:
-    if role == "derivative" or (role == "mask" and ">" in text):
-        return "missing_activation_derivative"
-    return "wrong_mask" if role == "mask" else "missing_factor"
 
 
 Factor = tuple[str, Tensor, str]

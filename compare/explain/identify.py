@@ -53,16 +53,18 @@ def identify(observations: Sequence[Observation], target: str, until: float = ma
     """
     numbers = [Formulas(seen, target, until) for seen in observations if target in seen.local]
     telling = [each for each in numbers if each.tells]
-    if not telling:
-        return None
-    common: list[Candidate] | None = None  # of all looked at so far, as the first tells them
-    for each in telling:
-        try:
-            here = list(each.candidates())
-        except OutOfTime:
-            return None
-        keys = {candidate.key for candidate in here}
-        common = here if common is None else [candidate for candidate in common if candidate.key in keys]
-        if not common:
-            return None
-    return Finding(common[0].cause, common[0].says) if common else None
+    staged = [each.stages() for each in telling]
+    for stage in zip(*staged, strict=False):
+        common: list[Candidate] | None = None  # of all looked at so far, as the first tells them
+        for candidates in stage:
+            try:
+                here = list(candidates())
+            except OutOfTime:
+                return None
+            keys = {candidate.key for candidate in here}
+            common = here if common is None else [candidate for candidate in common if candidate.key in keys]
+            if not common:
+                break
+        if common:
+            return Finding(common[0].cause, common[0].says)
+    return None

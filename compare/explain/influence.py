@@ -39,8 +39,8 @@ def moved(value: Any, before: Any) -> Any:
         old = before if isinstance(before, Mapping) else {}
         return {n: v if old.get(n) is v else moved(v, None) for n, v in value.items()}
     if isinstance(value, tuple | list):
-        moved = [moved(v, None) for v in value]
-        return None if any(m is None for m in moved) else type(value)(moved)
+        entries = [moved(entry, None) for entry in value]
+        return None if any(entry is None for entry in entries) else type(value)(entries)
     return None
 
 

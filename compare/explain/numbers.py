@@ -49,7 +49,7 @@ class Numbers:
         """Whether anything can be told here: the step is wrong, and neither side is nothing but zeros."""
         if self.given is None or not self.expected.numel():
             return False
-        finite = bool(torch.isfinite(self.expected).all())
+        finite = bool(torch.isfinite(self.expected).all()) and bool(torch.isfinite(self.given).all())
         return finite and not self.seen.alike(self.given, self.expected)
 
     @cached_property

@@ -232,6 +232,13 @@ class Reach:
             return ""
         if 0 < float((old - new).norm()) < ALMOST * float(new.norm()):
             return "wrong_epsilon"
+        if old.ndim <= 4 and not bool((old == new).all()):
+            axes = range(old.ndim)
+            some = (c for r in range(1, old.ndim + 1) for c in itertools.combinations(axes, r))
+            if any(torch.equal(new.flip(c), old) for c in some):
+                return "wrong_index"
+            if old.ndim > 1 and any(torch.equal(new.transpose(a, b), old) for a, b in itertools.combinations(axes, 2)):
+                return "missing_transpose"
         for term in self.derivatives:
             if term.value.shape != old.shape:
                 continue

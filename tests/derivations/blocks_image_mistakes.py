@@ -113,7 +113,7 @@ def padding_cut_on_one_side(x, W, dout):
     return {"out": dout, "W": dW, "b": dout.sum(axis=(0, 2, 3)), "x": dxp[:, :, :-2, :-2]}
 
 
-@wrong(padded_forward, PADDED, steps=("W",), cause="wrong_index")
+@wrong(padded_forward, PADDED, steps=("W",), cause="missing_transpose")
 def columns_of_another_order(x, W, dout, cols):
     """The reshape puts kernel positions before channels; the forward has channels first."""
     n, _, p = cols.shape

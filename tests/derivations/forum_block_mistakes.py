@@ -236,7 +236,11 @@ def statistics_of_each_picture(gamma, dout, var, xhat):
 
 
 @wrong(
-    spatial_norm_forward, SPATIAL, steps=("gamma", "beta"), cause="wrong_index", source="CS231n: reshape, no transpose"
+    spatial_norm_forward,
+    SPATIAL,
+    steps=("gamma", "beta"),
+    cause="missing_transpose",
+    source="CS231n: reshape, no transpose",
 )
 def reshaped_without_transpose(gamma, dout, var, xhat):
     c = len(gamma)
