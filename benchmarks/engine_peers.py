@@ -68,7 +68,7 @@ def manual(p: Problem) -> tuple[mbp.Sequential, mbp.Loss, tuple[dict[str, Tensor
     params: list[dict[str, Tensor]] = []
     for W in p.weights:
         layers += [mbp.Linear(W.shape[1], W.shape[0]), mbp.Sigmoid()]
-        values = torch.from_numpy(W.copy()).to(p.x)
+        values = torch.from_numpy(W).clone().to(p.x)
         params += [{"W": values, "b": values.new_zeros(len(W))}, {}]
     loss = mbp.LogLoss() if p.widths[-1] == 1 else mbp.CrossEntropy()
     return mbp.Sequential(layers[:-1]), loss, tuple(params[:-1])
