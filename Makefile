@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # one thread a process: the tests run two processes, and small matrices are faster so
 TESTS  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help demo test slow soak browser lint format bench docs clean
+.PHONY: help demo test slow soak browser lint format bench bench-engines docs clean
 
 help:
 	@echo "make demo    train on real data by hand next to autograd, and print the verdict"
@@ -17,6 +17,7 @@ help:
 	@echo "make browser the tests that need Debian's chromium"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   what checking costs"
+	@echo "make bench-engines  every engine beside torch, scikit-learn and JAX; about 25 minutes"
 	@echo "make docs    the documentation, in docs/_build/html"
 	@echo "make clean   remove .venv and what the tools left"
 
@@ -61,6 +62,12 @@ docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+# points that were measured before are kept; ENGINES=--fresh measures all again
+bench-engines: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.engines $(ENGINES)
+	$(BIN)/python -m benchmarks.engine_memory
 
 clean:
 	rm -rf $(VENV) docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

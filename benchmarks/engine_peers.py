@@ -44,6 +44,8 @@ class Contestant(Protocol):
 
     def weights(self) -> list[np.ndarray]: ...
 
+    def biases(self) -> list[np.ndarray]: ...
+
 
 def problem(
     widths: tuple[int, ...], batch: int, steps: int, device: str = "cpu", dtype: torch.dtype = torch.float32
@@ -66,7 +68,7 @@ def manual(p: Problem) -> tuple[mbp.Sequential, mbp.Loss, tuple[dict[str, Tensor
     params: list[dict[str, Tensor]] = []
     for W in p.weights:
         layers += [mbp.Linear(W.shape[1], W.shape[0]), mbp.Sigmoid()]
-        values = torch.from_numpy(W.copy()).to(p.x)
+        values = torch.from_numpy(W).clone().to(p.x)
         params += [{"W": values, "b": values.new_zeros(len(W))}, {}]
     loss = mbp.LogLoss() if p.widths[-1] == 1 else mbp.CrossEntropy()
     return mbp.Sequential(layers[:-1]), loss, tuple(params[:-1])
@@ -95,6 +97,9 @@ class ByHand:
     def weights(self) -> list[np.ndarray]:
         return [own["W"].cpu().numpy() for own in self.params if own]
 
+    def biases(self) -> list[np.ndarray]:
+        return [own["b"].cpu().numpy() for own in self.params if own]
+
 
 class Eager:
     """nn.Module and optim.SGD, L2 as the optimizer's weight decay of the weights."""
@@ -120,6 +125,9 @@ class Eager:
 
     def weights(self) -> list[np.ndarray]:
         return [layer.weight.detach().cpu().numpy() for layer in self.model if isinstance(layer, nn.Linear)]
+
+    def biases(self) -> list[np.ndarray]:
+        return [layer.bias.detach().cpu().numpy() for layer in self.model if isinstance(layer, nn.Linear)]
 
 
 def module(p: Problem) -> tuple[nn.Sequential, list[nn.Parameter], list[nn.Parameter]]:
@@ -170,7 +178,7 @@ class CompiledStep:
         self.p, self.order = p, p.order.to(p.device)
         _, weights, biases = module(p)
         self.weights_ = [w.detach().clone() for w in weights]
-        self.biases = [b.detach().clone() for b in biases]
+        self.biases_ = [b.detach().clone() for b in biases]
         loss = F.binary_cross_entropy_with_logits if p.widths[-1] == 1 else F.cross_entropy
 
         def cost(weights: list[Tensor], biases: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
@@ -196,10 +204,13 @@ class CompiledStep:
         p = self.p
         with torch.no_grad():
             rows = self.order[: steps * p.batch].split(p.batch)
-            self.losses = [self.step(self.weights_, self.biases, p.x, p.y, each) for each in rows]
+            self.losses = [self.step(self.weights_, self.biases_, p.x, p.y, each) for each in rows]
 
     def weights(self) -> list[np.ndarray]:
         return [W.cpu().numpy() for W in self.weights_]
+
+    def biases(self) -> list[np.ndarray]:
+        return [b.cpu().numpy() for b in self.biases_]
 
 
 class ScikitLearn:
@@ -232,6 +243,9 @@ class ScikitLearn:
 
     def weights(self) -> list[np.ndarray]:
         return [W.T for W in self.model.coefs_]
+
+    def biases(self) -> list[np.ndarray]:
+        return list(self.model.intercepts_)
 
 
 class Jax:
@@ -279,6 +293,9 @@ class Jax:
 
     def weights(self) -> list[np.ndarray]:
         return [np.asarray(W) for W, _ in self.params]
+
+    def biases(self) -> list[np.ndarray]:
+        return [np.asarray(b) for _, b in self.params]
 
 
 def contestants(p: Problem, *, compile_modes: tuple[str, ...]) -> dict[str, Any]:

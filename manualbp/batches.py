@@ -43,4 +43,5 @@ def batches(update: Update, m: int, size: int | None, generator: torch.Generator
 
     The last one may be smaller: no sample is dropped and none is seen twice.
     """
-    return visited(update, m, generator).split(batch_rows(update, m, size))
+    rows = batch_rows(update, m, size)
+    return torch.split(visited(update, m, generator), rows)

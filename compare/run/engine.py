@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -70,7 +71,6 @@ def _reference(config: TrainConfig, why: str) -> Choice:
 def _recorded(config: TrainConfig, engine: Engine, why: str) -> Choice:
     """With engine, product and threads in the config, so that the same again is the same arithmetic."""
     product = engine.product if engine.name in ("fused", "compiled") else config.product
-    config = dataclasses.replace(
-        config, engine=engine.name, product=product, threads=config.threads or torch.get_num_threads()
-    )  # type: ignore[arg-type]
+    found: dict[str, Any] = {"engine": engine.name, "product": product}  # names that the config knows
+    config = dataclasses.replace(config, threads=config.threads or torch.get_num_threads(), **found)
     return Choice(engine, config, why)

@@ -41,7 +41,7 @@ class EngineSteps:
         before = self.pair.state()
         losses = self._train(data, order, size)
         twin_losses = []
-        for position, rows in enumerate(order.split(size)):
+        for position, rows in enumerate(torch.split(order, size)):
             J, theirs = self.pair.autograd(Part(data.x[rows], data.y[rows]))
             if position == 0:
                 self.steps.last = (gradients, {path: gradient.clone() for path, gradient in theirs.items()})
@@ -92,7 +92,7 @@ class EngineSteps:
     def _find(self, step: Step, data: Part, order: Tensor, size: int, before: dict[str, Tensor], at: int) -> None:
         """Go back to the span's start, do the steps before the one that is not finite, and say where it is not."""
         self.pair.restore(before)
-        for rows in order[: at * size].split(size):
+        for rows in torch.split(order[: at * size], size):
             if len(rows):
                 self.pair.autograd(Part(data.x[rows], data.y[rows]))
                 self.pair.optimizer.step()

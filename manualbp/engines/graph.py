@@ -123,7 +123,7 @@ class Graph:
     def _capture(self, run: Callable[..., None], weights: list[tuple[Tensor, Tensor | None]], steps: int) -> Replayed:
         """Warm up on a stream of its own, put the weights back, and capture."""
         kept = [t.clone() for pair in weights for t in pair if t is not None]
-        stream = torch.cuda.Stream(self.device)
+        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(stream):
             run(min(WARM_UP, steps))

@@ -64,7 +64,7 @@ def weights_of(plan: tuple[Stage, ...], params: Params) -> list[tuple[Tensor, Te
 
 def nested_like(plan: tuple[Stage, ...], params: Params, values: list[tuple[Tensor, Tensor | None]]) -> Params:
     """Gradients in the nest of `params`, from W and b of every stage."""
-    nest = [{} for _ in params]
+    nest: list[dict[str, Tensor]] = [{} for _ in params]
     for stage, (W, b) in zip(plan, values, strict=True):
         nest[stage.position] = {"W": W} if b is None else {"W": W, "b": b}
     return tuple(nest)
