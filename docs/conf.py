@@ -24,7 +24,7 @@ html_sidebars = {"**": ["about.html", "navigation.html", "searchbox.html"]}
 html_show_copyright = False
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
-suppress_warnings = ["misc.highlighting_failure", "toc.empty_glob"]  # output in a block; a page yet to come
+suppress_warnings = ["misc.highlighting_failure"]  # output in a block of another language
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 
