@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import compare
 from compare import GradientMismatch, Report, binary, check_derivation, constant, index, positive, real
+from compare.check.constants import PROBES
 from compare.check.report import NOT_NEEDED
 from tests.test_verdicts import INPUTS, batch_mean_in_the_parameters, chained, check, forward, right, verdicts
 
@@ -137,6 +138,25 @@ def test_code_in_blocks_meets_a_second_block(block: int, inputs: dict[str, Any])
 
     report = check_derivation(linear, backward, inputs, seconds=SLOW)
     assert report["w"].verdict == "wrong"
+
+
+def test_a_condition_costs_four_runs_and_the_probes() -> None:
+    """Two plain runs, one that records decisions, one more call of the backward, and the runs under noise."""
+    calls = {"forward": 0, "backward": 0}
+
+    def counted(**inputs: Tensor) -> Any:
+        calls["forward"] += 1
+        return forward(**inputs)
+
+    def backward(**values: Tensor) -> dict[str, Tensor]:
+        calls["backward"] += 1
+        return right(**{name: values[name] for name in ("x", "W3", "y", "a2", "z3")})
+
+    report = check_derivation(counted, backward, INPUTS, seconds=0)
+    assert report.ok
+    assert [tried.status for tried in report.conditions].count("ok") == 1
+    assert calls["forward"] <= 4 + PROBES
+    assert calls["backward"] <= 4 + PROBES
 
 
 def test_out_of_time_is_said() -> None:
