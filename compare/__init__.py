@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from compare.check.layer import check_layer
     from compare.check.report import GradientMismatch, Report, Row
+    from compare.explain.explanation import explain_derivation
     from compare.run.config import TrainConfig
     from compare.run.data import Data, load_data
     from compare.run.history import EpochReport, TrainResult
@@ -35,6 +36,7 @@ _WHERE = {
     "GradientMismatch": "compare.check.report",
     "Report": "compare.check.report",
     "Row": "compare.check.report",
+    "explain_derivation": "compare.explain.explanation",
     "binary": "compare.check.inputs",
     "constant": "compare.check.inputs",
     "index": "compare.check.inputs",
@@ -49,6 +51,7 @@ _WHERE = {
     "EpochReport": "compare.run.history",
     "TrainResult": "compare.run.history",
     "replay": "compare.run.replay",
+    "resume": "compare.run.resume",
     "train": "compare.run.train",
 }
 
@@ -65,6 +68,7 @@ __all__ = [
     "check_function",
     "check_layer",
     "constant",
+    "explain_derivation",
     "index",
     "load_data",
     "one_hot",
@@ -73,6 +77,7 @@ __all__ = [
     "probability",
     "real",
     "replay",
+    "resume",
     "train",
 ]
 

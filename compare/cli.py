@@ -52,13 +52,38 @@ COMMANDS: dict[str, Command] = {
     ),
     "train": Command(
         "compare.commands.train:Train",
-        "train by hand-written gradients next to autograd, comparing both at every step",
+        "train by hand next to autograd, comparing every gradient",
         "manualbp train --data digits --hidden 64 --l2 1e-4",
+    ),
+    "resume": Command(
+        "compare.commands.resume:Resume",
+        "go on with a run that was stopped or killed, bit for bit",
+        "manualbp resume NAME",
     ),
     "board": Command(
         "compare.commands.board:Board",
         "look at runs in TensorBoard",
         "manualbp board",
+    ),
+    "plot": Command(
+        "compare.commands.plot:Plot",
+        "draw the curves of one run or several, as PNG and SVG",
+        "manualbp plot NAME",
+    ),
+    "report": Command(
+        "compare.commands.report:RunReport",
+        "write a run as one HTML page",
+        "manualbp report NAME",
+    ),
+    "runs": Command(
+        "compare.commands.runs:Runs",
+        "list all runs with their verdicts",
+        "manualbp runs",
+    ),
+    "diff": Command(
+        "compare.commands.diff:Diff",
+        "compare two runs: options, first difference, curves",
+        "manualbp diff FIRST SECOND",
     ),
     "replay": Command(
         "compare.commands.replay:Replay",
@@ -67,8 +92,13 @@ COMMANDS: dict[str, Command] = {
     ),
     "lecture": Command(
         "compare.commands.lecture:Lecture",
-        "run the lecture: every equation, figure and exercise gets a verdict",
+        "run the lecture: each equation and exercise gets a verdict",
         "manualbp lecture --report lecture.html",
+    ),
+    "completion": Command(
+        "compare.commands.completion:Completion",
+        "print a script that completes commands in a shell",
+        'eval "$(manualbp completion bash)"',
     ),
 }
 
@@ -169,7 +199,7 @@ def _help() -> str:
     commands = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
     examples = "\n".join(f"  {command.example}" for command in COMMANDS.values())
     return (
-        "Is the backpropagation that you derived by hand right, and if not, which step is wrong?\n\n"
+        "Is the backpropagation that you derived by hand right, and if not, which step\nis wrong?\n\n"
         f"usage: manualbp COMMAND [options]\n\ncommands:\n{commands}\n\nexamples:\n{examples}\n\n"
         "`manualbp COMMAND --help` lists a command's options."
     )

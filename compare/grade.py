@@ -166,7 +166,17 @@ def _fingerprint(submission: Submission, job: Job) -> str:
     parts = [
         submission.digest(),
         hashlib.sha256(settings.reference.read_bytes()).hexdigest(),
-        repr((settings.name, settings.hand_name, settings.seed, settings.seconds, settings.timeout, job.weights)),
+        repr(
+            (
+                settings.name,
+                settings.hand_name,
+                settings.seed,
+                settings.seconds,
+                settings.timeout,
+                settings.explain,
+                job.weights,
+            )
+        ),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -12,7 +12,7 @@ sgd_step_(params, grads, lr=0.5)
 
 from manualbp import l2
 from manualbp.activation import ELU, GELU, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
-from manualbp.batches import Update, batch_rows, batches
+from manualbp.batches import Update, batch_rows, batches, visited
 from manualbp.init import Initializer, Kaiming, Normal, Xavier, Zeros
 from manualbp.layer import EVAL, Cache, Grads, Layer, Mode, Params, Value
 from manualbp.linear import Linear
@@ -58,4 +58,5 @@ __all__ = [
     "l2",
     "named",
     "sgd_step_",
+    "visited",
 ]

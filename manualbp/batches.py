@@ -28,14 +28,20 @@ def batch_rows(update: Update, m: int, size: int | None = None) -> int:
     return size
 
 
-def batches(update: Update, m: int, size: int | None, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """The row indices of each step of one epoch, int64.
+def visited(update: Update, m: int, generator: torch.Generator) -> Tensor:
+    """The rows of one epoch in the order in which its steps take them, int64.
 
-    "batch" takes all rows in their order; the others draw a new order each epoch and cut it into pieces, of
-    which the last one may be smaller: no sample is dropped and none is seen twice.
+    "batch" takes all rows in their order; the others draw a new order each epoch.
+    """
+    if update == "batch":
+        return torch.arange(m, device=generator.device)
+    return torch.randperm(m, generator=generator, device=generator.device)
+
+
+def batches(update: Update, m: int, size: int | None, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """The row indices of each step of one epoch, int64: `visited` cut into pieces.
+
+    The last one may be smaller: no sample is dropped and none is seen twice.
     """
     rows = batch_rows(update, m, size)
-    if update == "batch":
-        return (torch.arange(m, device=generator.device),)
-    order = torch.randperm(m, generator=generator, device=generator.device)
-    return tuple(order[start : start + rows] for start in range(0, m, rows))
+    return torch.split(visited(update, m, generator), rows)

@@ -10,6 +10,7 @@ import ast
 import copy
 import functools
 import inspect
+import linecache
 import random
 import textwrap
 import warnings
@@ -135,10 +136,11 @@ def mutants_of(case: Case, wanted: int, seed: int = 0) -> list[Case]:
 
 
 def _made(case: Case, tree: ast.FunctionDef, scope: dict[str, Any], what: str) -> Case | None:
-    module = ast.fix_missing_locations(ast.Module([tree], []))
-    inside: dict[str, Any] = {}
+    file, inside = f"<{case.name}: {what}>", dict[str, Any]()
     try:
-        exec(compile(module, f"<{what}>", "exec"), scope, inside)
+        source = ast.unparse(ast.fix_missing_locations(ast.Module([tree], []))) + "\n"
+        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for inspect.getsource
+        exec(compile(source, file, "exec"), scope, inside)
     except (SyntaxError, ValueError):
         return None
     backward = inside[tree.name]

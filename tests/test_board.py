@@ -58,6 +58,15 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for step in range(first, last + 1):
             events.scalars(step, {"loss/train": float(first)})
         events.close()
+    with RunRecord.create(root, "resumed", "iris", {}, overwrite=False) as first:  # killed after step 9
+        for step in range(10):
+            first.scalars(step, {"manual": {"loss/train": 0.0}, "gap": {"gap/ulp largest": 0.0}})
+            if step == 4:
+                sizes = first.sync()
+    with RunRecord.reopen(root / "resumed") as second:
+        second.rewind(sizes, 5, complete=True)
+        for step in range(5, 13):
+            second.scalars(step, {"manual": {"loss/train": 5.0}, "gap": {"gap/ulp largest": 5.0}})
     return record.path
 
 
@@ -103,6 +112,7 @@ def server(request: pytest.FixtureRequest, run_folder: Path) -> Iterator[Server]
 def test_http_route_returns_both_runs(server: Server, run_folder: Path) -> None:
     name = run_folder.name
     runs = {f"{name}/manual", f"{name}/autograd", f"{name}/gap", "continued"}
+    runs |= {f"resumed/{run}" for run in ("manual", "gap")}
 
     def points(run: str, tag: str) -> list[tuple[int, float]]:
         return [(s, v) for _, s, v in get(server.port, "/data/plugin/scalars/scalars", run=run, tag=tag)]
@@ -122,7 +132,8 @@ def test_http_route_returns_both_runs(server: Server, run_folder: Path) -> None:
             assert shown[-1][0] == STEPS - 1
             assert all(v == np.float32(curve(run, tag, s)) for s, v in shown)
     assert points(f"{name}/gap", "gap/ulp worst so far")[-1][1] == 2.0**40, "one bad step outlives the sample"
-    assert points("continued", "loss/train") == [(s, 0.0 if s < 5 else 5.0) for s in range(13)]
+    for run, tag in (("continued", TAGS[0]), ("resumed/manual", TAGS[0]), ("resumed/gap", "gap/ulp largest")):
+        assert points(run, tag) == [(s, 0.0 if s < 5 else 5.0) for s in range(13)], "none is doubled, none is missing"
     verdict = get(server.port, "/data/plugin/text/text", run=f"{name}/gap", tag="verdict/text_summary")
     assert "<strong>bit for bit</strong>" in json.dumps(verdict)
 

@@ -388,3 +388,9 @@ def test_refusals_before_anything_runs(tmp_path, capsys, monkeypatch):
         err = capsys.readouterr().err
         assert says in err
         assert err.count("\n") == 1
+
+
+def test_a_step_in_float32_is_no_more_right_in_another_process(check):
+    """The noise of the reference's process must not reach what the backward's process computes in fewer digits."""
+    report = check(RIGHT.replace("dz = da * (1 - a * a)", "dz = (da.float() * (1 - a * a).float()).double()"))
+    assert {row.name: row.verdict for row in report.rows} == {"a": "right", "z": "imprecise", "w": "inherited"}

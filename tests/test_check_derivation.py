@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import compare
-from compare import GradientMismatch, Report, check_derivation, constant, index, positive, real
+from compare import GradientMismatch, Report, binary, check_derivation, constant, index, positive, real
 from compare.check.constants import PROBES
 from compare.check.report import NOT_NEEDED
 from tests.test_verdicts import INPUTS, batch_mean_in_the_parameters, chained, check, forward, right, verdicts
@@ -108,13 +109,35 @@ def test_every_condition_is_listed() -> None:
         assert any(part in name for name in names), part
 
 
-def test_after_three_conditions_that_failed_no_other_is_tried() -> None:
+def test_after_four_conditions_that_failed_no_other_is_tried() -> None:
     report = check_derivation(forward, chained("z2"), INPUTS, seconds=SLOW)
-    assert [tried.status == "failed" for tried in report.conditions] == [True] * 3 + [False] * (
-        len(report.conditions) - 3
-    )
-    assert all(tried.status == NOT_NEEDED for tried in report.conditions[3:])
-    assert "3 of 16 conditions tried" in str(report)
+    statuses = [tried.status for tried in report.conditions]
+    assert statuses == ["failed"] * 4 + [NOT_NEEDED] * (len(statuses) - 4)
+    assert "4 of 16 conditions tried" in str(report)
+
+
+def test_a_second_mistake_that_only_large_values_show_is_found_before_it_is_enough() -> None:
+    def capped(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        a = x.clamp(0, 6)
+        s = torch.sin(a)
+        return s.sum(), {"a": a, "s": s}
+
+    def backward(x: Tensor, a: Tensor) -> dict[str, Tensor]:
+        da = torch.cos(a) * 2
+        return {"a": da, "x": da * (x > 0)}
+
+    report = check_derivation(capped, backward, {"x": real("m", "d")}, seconds=SLOW)
+    assert verdicts(report) == {"a": "wrong", "x": "wrong"}
+
+
+@pytest.mark.parametrize("block", [4, 8, 32])
+@pytest.mark.parametrize("inputs", [LINEAR, {"x": real("m", 2), "w": real(2)}])
+def test_code_in_blocks_meets_a_second_block(block: int, inputs: dict[str, Any]) -> None:
+    def backward(x: Tensor, p: Tensor) -> dict[str, Tensor]:
+        return linear_backward(x, p) | {"w": linear_backward(x[:block], p[:block])["w"]}
+
+    report = check_derivation(linear, backward, inputs, seconds=SLOW)
+    assert report["w"].verdict == "wrong"
 
 
 def test_a_condition_costs_four_runs_and_the_probes() -> None:
@@ -335,8 +358,28 @@ def test_integer_inputs() -> None:
 def test_empty_tensors(shape: tuple[int, int]) -> None:
     inputs = {"x": torch.zeros(shape), "w": torch.zeros(shape[1])}
     report = check_derivation(linear, linear_backward, inputs, seconds=0)
+    assert verdicts(report) == {"p": "undecided", "w": "undecided"}, "nothing was compared"
+    assert "give other inputs" in report["w"].explanation
+
+
+def test_inputs_at_which_every_gradient_is_zero_decide_nothing() -> None:
+    def backward(x: Tensor, p: Tensor) -> dict[str, Tensor]:
+        return {name: 7 * gradient for name, gradient in linear_backward(x, p).items()}
+
+    inputs = {"x": torch.zeros(4, 3), "w": torch.zeros(3)}
+    assert check_derivation(linear, linear_backward, inputs).ok == check_derivation(linear, backward, inputs).ok
+
+
+def test_a_gradient_that_is_zero_everywhere_is_a_note() -> None:
+    def apart(x: Tensor, q: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return (x * x).sum() + 0 * q.sum(), {}
+
+    def backward(x: Tensor, q: Tensor) -> dict[str, Tensor]:
+        return {"x": 2 * x, "q": torch.zeros_like(q)}
+
+    report = check_derivation(apart, backward, {"x": real("m"), "q": real("m")}, seconds=SLOW)
     assert report.ok
-    assert set(verdicts(report)) == {"p", "w"}
+    assert any(note.startswith("q: 0 in every entry") for note in report.notes)
 
 
 def test_scalars() -> None:
@@ -696,3 +739,90 @@ def test_the_smallest_example_keeps_to_the_convention() -> None:
     report = check_derivation(forward, batch_mean_in_the_parameters("b2"), INPUTS)
     assert report.example.startswith("smallest case found (m=2, ")
     assert "dJ/db2: yours" in report.example
+
+
+# Careless arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"inputs": None}, "inputs must be .* got NoneType"),
+        ({"inputs": [torch.ones(2)]}, "inputs must be .* got list"),
+        ({"inputs": {1: torch.ones(2)}}, "names are strings, got 1"),
+        ({"inputs": {"x": np.ones((2, 3)), "w": np.ones(3)}}, "'x' is a NumPy array.*torch.as_tensor"),
+        ({"inputs": {"x": real(2.5, 3), "w": real(3)}}, "2.5 is no dimension"),  # type: ignore[arg-type]
+        ({"inputs": {"x": real(-1, 3), "w": real(3)}}, "dimension -1 is negative"),
+        ({"inputs": lambda seed, more: LINEAR}, "inputs: TypeError"),
+        ({"inputs": lambda seed: 1 / 0}, "inputs: ZeroDivisionError"),
+        ({"inputs": lambda seed: [1]}, "must return .* got list"),
+        ({"inputs": lambda seed: LINEAR}, "returns specifications"),
+        ({"forward": None}, "forward must be a function, got NoneType"),
+        ({"backward": {}}, "backward must be a function, got dict"),
+        ({"dtype": torch.int64}, "dtype must be a floating torch.dtype"),
+        ({"dtype": "float32"}, "dtype must be a floating torch.dtype"),
+        ({"seconds": "3"}, "seconds must be a number"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"seed": 2**70}, "seed must be a whole number"),
+        ({"forward": lambda x, w: exit(3)}, "SystemExit"),
+    ],
+)
+def test_careless_arguments_are_a_one_line_error(arguments: dict[str, Any], message: str) -> None:
+    given = {"forward": linear, "backward": linear_backward, "inputs": LINEAR} | arguments
+    with pytest.raises(ValueError, match=message) as caught:
+        check_derivation(**given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (lambda g: g.to_sparse(), r"sparse_coo tensor; return it .to_dense\(\)"),
+        (lambda g: g.numpy().astype(np.longdouble), "which torch does not know; return float64"),
+        (lambda g: g.numpy().astype(">f8"), "which torch does not know; return float64"),
+    ],
+)
+def test_a_gradient_in_a_form_that_cannot_be_compared(made: Callable[[Tensor], Any], reason: str) -> None:
+    report = check_derivation(linear, lambda x, p: {"w": made(x.T @ (2 * p))}, LINEAR, seconds=0)
+    assert report["w"].verdict == "invalid"
+    assert re.search(reason, report["w"].explanation)
+
+
+def test_a_backward_that_ends_the_program() -> None:
+    report = check_derivation(linear, lambda x: exit(3), LINEAR, seconds=0)
+    assert report["backward"].explanation.startswith("raised SystemExit: 3")
+
+
+def test_inside_inference_mode() -> None:
+    with torch.inference_mode():
+        assert check_derivation(linear, linear_backward, LINEAR, seconds=0).ok
+        assert check_derivation(linear, linear_backward, {"x": torch.randn(4, 3), "w": torch.randn(3)}).ok
+        assert torch.is_inference_mode_enabled()
+
+
+# Fewer digits
+
+
+def in_float32(x: Tensor, z: Tensor, y: Tensor) -> dict[str, Tensor]:
+    dz = ((torch.sigmoid(z.float()) - y.float()) / len(x)).double()
+    return {"z": dz, "w": x.T @ dz}
+
+
+def log_loss(x: Tensor, w: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    z = x @ w
+    return (nn.functional.softplus(z) - y * z).sum() / len(x), {"z": z}
+
+
+def test_a_step_in_float32_is_imprecise_where_units_saturate_too() -> None:
+    """sigmoid(20) is 1 in float32: that error moves with no input, and looks like a formula's."""
+    report = check_derivation(log_loss, in_float32, {"x": real("m", "d"), "w": real("d"), "y": binary("m")})
+    assert verdicts(report) == {"z": "imprecise", "w": "inherited"}
+    assert "z is imprecise" in str(report).splitlines()[0]
+
+
+def test_a_small_error_of_the_formula_in_float32_code_is_wrong() -> None:
+    def backward(x: Tensor, z: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return {name: g * (1 + 1e-4) for name, g in in_float32(x, z, y).items()}
+
+    report = check_derivation(log_loss, backward, {"x": real("m", "d"), "w": real("d"), "y": binary("m")})
+    assert report["z"].verdict == "wrong"

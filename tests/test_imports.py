@@ -40,7 +40,7 @@ FORBIDDEN = {
     "torch_ref": ("manualbp", "compare"),
     "compare.check": ("compare.explain", "compare.run", "compare.show", "compare.lecture", "compare.cli"),
     "compare.explain": ("compare.run", "compare.show", "compare.lecture", "compare.cli"),
-    "compare.run": ("compare.explain", "compare.show", "compare.lecture", "compare.cli", "compare.commands"),
+    "compare.run": ("compare.show", "compare.lecture", "compare.cli", "compare.commands"),
     "compare.show": ("compare.explain", "compare.lecture", "compare.cli", "compare.commands", "manualbp", "torch_ref"),
     "compare.lecture": ("compare.cli", "compare.commands"),
     "compare.twin": ("compare.check", "compare.run", "compare.show"),

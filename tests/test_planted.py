@@ -146,7 +146,7 @@ def test_mistake_that_begins_later(check: Any, tmp_path: Path) -> None:
     calls = {"n": 0}
 
     def later(params: Any, cache: Any, dy: Any, right: Any) -> Any:
-        calls["n"] += 1
+        calls["n"] += len(dy) == 1  # a step; the run also looks at larger batches
         return (right[0] * 1.01, {}) if calls["n"] > 20 else right
 
     net = mbp.Sequential([mbp.Linear(5, 7, XAVIER), spoiled(mbp.Sigmoid, later), mbp.Linear(7, 1, XAVIER)])

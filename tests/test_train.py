@@ -48,7 +48,7 @@ def test_both_histories(task: str, tmp_path: Path) -> None:
     assert ("accuracy/val" in manual) == (task != "regression")
     assert result.epochs == [0, 1, 2, 3, 4]
     for tag, values in manual.items():
-        assert len(values) == (4 if tag.startswith("gradient norm") else 5), tag
+        assert len(values) == (4 if tag.startswith(("gradient norm", "update to weight")) else 5), tag
         assert values == pytest.approx(autograd[tag], rel=1e-12), tag
     assert manual["cost/train"][0] > manual["loss/train"][0]
     assert manual["loss/train"][-1] < manual["loss/train"][0]
@@ -292,6 +292,29 @@ def test_not_finite_where_autograd_is_finite_is_a_mismatch(value: float, tmp_pat
     net = mbp.Sequential([mbp.Linear(5, 3), mbp.Tanh(), spoiled(mbp.Linear, poisoned, n_in=3, n_out=1)])
     with pytest.raises(GradientMismatch, match="step 0, epoch 1: gradient of b3, layer 3"):
         train(config(tmp_path), net=net, data=small_data())
+
+
+@pytest.mark.parametrize("check", ["every", "off"])
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_parameter_that_nothing_shows(
+    number: int, check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bias of -inf below a ReLU: outputs, loss and gradients are finite. Inside an epoch, and at its end."""
+    update = Pair.update
+
+    def overflowing(pair: Pair, gradients: Any) -> None:
+        update(pair, gradients)
+        calls.append(1)
+        if len(calls) == number + 1:
+            for b in (pair.params[0]["b"], next(p for path, p in pair.twin.parameters.items() if path == "0.b").data):
+                b[0] = -math.inf
+
+    calls: list[int] = []
+    monkeypatch.setattr(Pair, "update", overflowing)
+    result = run(tmp_path, epochs=3, check=check, activation="relu", hidden=(4,))
+    assert (result.verdict, result.exit_status) == ("diverged", 4)
+    assert "parameter b2, layer 2, after the update before this step, is not finite" in result.verdict_text
+    assert f"at step {3}" in result.verdict_text, "four steps an epoch: the next step, or the evaluation after the last"
 
 
 def test_patience(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def call(backward: Backward, values: Mapping[str, Any], quantities: Mapping[str,
             returned = backward(**arguments)
     except AutogradUsed as error:
         return Given(invalid={"backward": str(error)})
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() in a script is no reason to end the caller's program
         return Given(invalid={"backward": _one_line(error, backward)})
     for name, before in kept.items():
         after = arguments[name]
@@ -119,13 +119,18 @@ def _tensor(gradient: Any, like: Tensor) -> Tensor:
         tensor = gradient
         if tensor.requires_grad:
             raise ValueError("made by autograd: it has a grad_fn; a hand-written gradient is plain numbers")
+        if tensor.layout != torch.strided:
+            raise ValueError(f"is a {str(tensor.layout).removeprefix('torch.')} tensor; return it .to_dense()")
         if tensor.device != like.device:
             raise ValueError(f"is on {tensor.device}, where the quantity is on {like.device}")
     elif isinstance(gradient, np.ndarray | np.generic | float | int) and not isinstance(gradient, bool):
         array = np.asarray(gradient)
         if array.dtype.kind not in "fiuc":
             raise ValueError(f"has dtype {array.dtype}; a gradient is floating")
-        tensor = torch.from_numpy(np.array(array, copy=True, order="C")).to(like.device)
+        try:
+            tensor = torch.from_numpy(np.array(array, copy=True, order="C")).to(like.device)
+        except (TypeError, ValueError) as error:  # digits or a byte order that torch does not know
+            raise ValueError(f"has dtype {array.dtype}, which torch does not know; return float64") from error
         if isinstance(gradient, int):
             tensor = tensor.to(like.dtype)
     else:
@@ -180,7 +185,7 @@ def _without_autograd() -> Iterator[None]:
             setattr(owner, name, original)
 
 
-def _one_line(error: Exception, backward: Backward) -> str:
+def _one_line(error: BaseException, backward: Backward) -> str:
     """`TypeName: text (file.py:line)`, the line being the deepest one in the file that defines the backward."""
     text = " ".join(str(error).split())[:300]
     where = ""

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from compare.check.backward import Backward
-from compare.check.conditions import Condition, Inputs, conditions, realise
-from compare.check.constants import ENOUGH
+from compare.check.conditions import Condition, Inputs, conditions, given, realise
+from compare.check.constants import ENOUGH, UNCHANGED
 from compare.check.evaluate import Evaluation, evaluate
 from compare.check.hooks import Forward
 from compare.check.lines import source_lines
@@ -24,6 +24,7 @@ from compare.check.scale import Convention
 from compare.check.shrink import smallest
 from compare.check.verdict import WORST_FIRST, Judgement, judge
 
+RED = ("invalid", "wrong", "cancels", "imprecise")  # verdicts on a step itself
 SECONDS = 10.0  # after which no further condition is begun
 
 
@@ -47,10 +48,25 @@ def check_derivation(
     the lowest that the given tensors have. Conditions are begun for `seconds` at most. Raises ValueError where there is
     nothing to compare with: a forward that torch cannot differentiate, that is not deterministic, or that fails.
     """
-    everywhere = list(conditions(inputs, seed))
-    here = Here(forward, backward, inputs)
-    dtype = dtype or lowest_dtype(inputs, seed)
-    return checked(here, everywhere, dtype=dtype, lines=source_lines(backward), seconds=seconds)
+    _check_arguments(forward, backward, dtype, seed, seconds)
+    with torch.inference_mode(False):  # the caller may be inside; there torch records no graph
+        everywhere = list(conditions(inputs, seed))
+        here = Here(forward, backward, inputs)
+        dtype = dtype or lowest_dtype(inputs, seed)
+        return checked(here, everywhere, dtype=dtype, lines=source_lines(backward), seconds=seconds)
+
+
+def _check_arguments(forward: object, backward: object, dtype: object, seed: object, seconds: object) -> None:
+    """Raises ValueError, in one line, for what a caller without type checks may hand over."""
+    for name, value in (("forward", forward), ("backward", backward)):
+        if not callable(value):
+            raise ValueError(f"{name} must be a function, got {type(value).__name__}")
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype must be a floating torch.dtype such as torch.float32, got {dtype!r}")
+    if not isinstance(seed, int) or not -(2**62) <= seed < 2**62:
+        raise ValueError(f"seed must be a whole number of at most 62 bits, got {seed!r}")
+    if not isinstance(seconds, int | float) or seconds != seconds:
+        raise ValueError(f"seconds must be a number, got {seconds!r}")
 
 
 class Runner(Protocol):
@@ -139,7 +155,7 @@ def _with_precision(
 
 def lowest_dtype(inputs: Inputs, seed: int) -> torch.dtype | None:
     """The lowest precision among the floating tensors that were given; None where only specifications were."""
-    drawn = inputs(seed) if callable(inputs) else inputs
+    drawn = given(inputs, seed)
     floating = [v.dtype for v in drawn.values() if isinstance(v, Tensor) and v.is_floating_point()]
     return max(floating, key=lambda each: torch.finfo(each).eps, default=None)
 
@@ -151,7 +167,7 @@ def collect(
     seconds: float = SECONDS,
     subject: str = "derivation",
 ) -> Report:
-    """Evaluate under every condition, or until ENOUGH have failed, and keep the worst verdict of each quantity.
+    """Evaluate under every condition, or until enough have failed, and keep the worst verdict of each quantity.
 
     The random state and the buffers of the caller's modules are left as they were found.
     """
@@ -159,8 +175,9 @@ def collect(
     rows: dict[str, tuple[Judgement, str]] = {}
     tried: list[Tried] = []
     notes: dict[str, None] = {}
+    tested: set[str] = set()
     first_failure: ValueError | None = None
-    failed = 0
+    failed = unchanged = 0  # conditions that failed, and those of them since another quantity did
     stopped = ""
     for position, condition in enumerate(tried_at):
         name = str(condition)
@@ -168,7 +185,7 @@ def collect(
             stopped = f"; stopped after {seconds:g} s, the others were not tried"
             tried.append(Tried(name, "not tried: out of time"))
             continue
-        if failed >= ENOUGH:
+        if failed >= ENOUGH and unchanged >= UNCHANGED:
             stopped = "; the others were not tried"
             tried.append(Tried(name, NOT_NEEDED))
             continue
@@ -185,17 +202,26 @@ def collect(
             tried.append(Tried(name, "the backward does not take this layout"))
             continue
         notes |= dict.fromkeys(evaluation.notes)
+        tested |= {quantity for quantity, judgement in judged.items() if not judgement.idle}
+        red = {quantity for quantity, judgement in judged.items() if judgement.verdict in RED}
+        new = red - {quantity for quantity, (judgement, _) in rows.items() if judgement.verdict in RED}
         for quantity, judgement in judged.items():
             kept = rows.get(quantity)
             if kept is None or _rank(judgement) < _rank(kept[0]):
                 rows[quantity] = (judgement, name)
-        bad = any(judgement.verdict in ("invalid", "wrong", "cancels", "imprecise") for judgement in judged.values())
+        bad = bool(red)
         failed += bad
+        unchanged = 0 if new else unchanged + bad
         tried.append(
             Tried(name, "failed" if bad else (evaluation.failed and f"reference failed: {evaluation.failed}") or "ok")
         )
     if not rows and first_failure is not None:
         raise first_failure
+    if rows and not tested:
+        idle = "is 0 in every entry at every input tried, whatever the formula; give other inputs"
+        rows = {name: (replace(j, verdict="undecided", explanation=idle), at) for name, (j, at) in rows.items()}
+    elif idle_ones := [name for name in rows if name not in tested]:
+        notes[f"{', '.join(idle_ones)}: 0 in every entry at every input tried: a wrong factor would not show"] = None
     return Report(
         tuple(_row(name, *found) for name, found in rows.items()),
         tuple(tried),

@@ -19,7 +19,7 @@ Forward = Callable[..., Any]
 class ForwardFailed(ValueError):
     """The user's forward raised, or autograd could not go back through it; in one line."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         text = " ".join(str(error).split())[:300]
         super().__init__(text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}")
 
@@ -92,7 +92,7 @@ def trace(
     try:
         with torch.enable_grad():  # the caller may have switched it off
             returned = forward(**own)
-    except Exception as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
         raise ForwardFailed(error) from error
     if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], Mapping)):
         raise ValueError(

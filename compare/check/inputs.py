@@ -141,7 +141,11 @@ _OPERATORS: dict[type, Callable[[int, int], int]] = {
 def size_of(dim: Dim, sizes: Mapping[str, int]) -> int:
     """The size of a dimension: a number, a name, or an expression of names such as "h*k" or "2*h + 1"."""
     if isinstance(dim, int):
+        if dim < 0:
+            raise ValueError(f"dimension {dim} is negative")
         return dim
+    if not isinstance(dim, str):  # a caller without type checks
+        raise ValueError(f"{dim!r} is no dimension; give a whole number, a name, or an expression of names")
 
     def value(node: ast.expr) -> int:
         if isinstance(node, ast.Constant) and type(node.value) is int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -81,6 +82,11 @@ class Report:
     def __str__(self) -> str:
         return "\n".join(_lines(self))
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows. The page is `show`'s, which nothing else here needs: it is loaded by its name."""
+        fragment: str = importlib.import_module("compare.show.notebook").report_fragment(self)
+        return fragment
+
 
 class GradientMismatch(AssertionError):
     """A hand-written gradient is not what it should be; `report` says which and where."""
@@ -102,7 +108,8 @@ def headline(report: Report) -> str:
         what = "is invalid" if first.verdict == "invalid" else "is wrong"
         step = "" if report.subject == "function" else "the step that computes "
         return f"WRONG: {step}{first.name} {what}{more}"
-    worst = min(report.rows, key=lambda row: WORST_FIRST.index(row.verdict), default=None)
+    causing = [row for row in report.rows if row.verdict != "inherited"]
+    worst = min(causing or report.rows, key=lambda row: WORST_FIRST.index(row.verdict), default=None)
     return "NOTHING WAS CHECKED" if worst is None else f"NOT RIGHT: {worst.name} is {worst.verdict}"
 
 
@@ -120,7 +127,8 @@ def _lines(report: Report) -> Iterable[str]:
             yield f"{'':<{width}}  {row.name}{at} is {row.got:.10g}, should be {row.expected:.10g}"
         if row.line and not row.ok and row.verdict != "inherited":
             yield f"{'':<{width}}  computed in {row.line}"
-        yield from _wrapped(row.explanation, " " * (width + 2))
+        told = f"{row.cause}: {row.explanation}" if row.cause and row.explanation else row.cause or row.explanation
+        yield from _wrapped(told, " " * (width + 2))
         yield from (f"{'':<{width}}  {line}" for line in row.repair.splitlines())
     for note in report.notes:
         yield from _wrapped(f"note: {note}", "")

@@ -14,6 +14,7 @@ nothing there; the parent hands it values and hands its answers back.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -180,7 +181,7 @@ class Hand:
         quantities = {name: values[name] for name in question["quantities"]}
         torch.manual_seed(question["randomness"])
         watch = _Watch()
-        with default_dtype(question["dtype"]), self._arithmetic(question["noise"]), watch:
+        with default_dtype(question["dtype"]), self._arithmetic(question["noise"], question["coarsest"]), watch:
             given = call(self._backward, values, quantities)
         if watch.seen:
             given = Given(invalid={"backward": "autograd: the backward runs autograd's engine; write it out by hand"})
@@ -202,13 +203,15 @@ class Hand:
         named = {"J": returned[0]} | {str(name): value for name, value in returned[1].items()}
         return codec.pack({name: value for name, value in named.items() if isinstance(value, Tensor)})
 
-    def _arithmetic(self, noise: Any) -> TorchDispatchMode | _Plainly:
+    def _arithmetic(self, noise: Any, coarsest: float) -> TorchDispatchMode | _Plainly:
         if noise is None:
             return _Plainly()
         if noise == "record":
             self._decisions = []
             return _Arithmetic(self._decisions, None)
-        return _Arithmetic(self._decisions, torch.Generator().manual_seed(noise))
+        mode = _Arithmetic(self._decisions, torch.Generator().manual_seed(noise))
+        mode.coarsest = coarsest
+        return mode
 
 
 @dataclass(frozen=True)
@@ -255,9 +258,11 @@ class _Elsewhere(Remote):
     def given(self, values: Mapping[str, Any], quantities: Mapping[str, Tensor]) -> Given:
         """What the backward answers; of other shapes or dtypes than it may have, nothing is believed."""
         noise: Any = None
+        coarsest = math.inf
         for mode in _get_current_dispatch_mode_stack():
             if isinstance(mode, _Arithmetic):
                 noise = "record" if mode.noise is None else mode.noise
+                coarsest = mode.coarsest
         with _disable_current_modes():
             if isinstance(noise, torch.Generator):
                 noise = int(torch.randint(2**62, (), generator=noise))
@@ -265,6 +270,7 @@ class _Elsewhere(Remote):
                 "values": {n: v.detach().clone() if isinstance(v, Tensor) else v for n, v in values.items()},
                 "quantities": list(quantities),
                 "noise": noise,
+                "coarsest": coarsest,
                 "randomness": int(torch.randint(2**62, ())),
                 "dtype": torch.get_default_dtype(),
             }

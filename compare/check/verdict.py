@@ -38,6 +38,7 @@ class Judgement:
     expected: float = 0.0
     got: float = 0.0
     explanation: str = ""
+    idle: bool = False  # right, and 0 in every entry: nothing was put to the test
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _valid_subgradient(c: Comparison, local: Match) -> bool:
 
 def _described(verdict: str, c: Comparison, seen: Match, expected: Tensor) -> Judgement:
     if not expected.numel():
-        return Judgement(verdict)
+        return Judgement(verdict, idle=verdict == "right")
     errors = torch.stack([(g - expected).abs() for g in c.given]).amax(0).nan_to_num(nan=math.inf)
     flat = int((seen.excess if bool((seen.excess > 0).any()) else errors).argmax())
     index = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), expected.shape))
@@ -133,6 +134,8 @@ def _described(verdict: str, c: Comparison, seen: Match, expected: Tensor) -> Ju
     explanation = ""
     if verdict in ("wrong", "cancels") and _state(c, expected):
         explanation = "only in a later call: state is left over from an earlier one"
+    elif verdict == "imprecise":
+        explanation = "the error moves as rounding does: something here computes in fewer digits"
     elif verdict == "right" and c.witness == "given":
         explanation = "autograd's own derivative is off here: differences of J agree with yours"
     return Judgement(
@@ -144,6 +147,7 @@ def _described(verdict: str, c: Comparison, seen: Match, expected: Tensor) -> Ju
         expected=float(expected[index].real),
         got=float(call[index].real),
         explanation=explanation,
+        idle=verdict == "right" and not bool(expected.any() or call.any()),
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -37,10 +37,26 @@ class Check:
     """MiB of memory that each child may hold."""
     seed: int = 0
     """Seed of the values that are drawn."""
+    explain: bool = True
+    """Look for the cause and the repair of each wrong step."""
+    explain_seconds: float = 10.0
+    """Spend at most about this time on explaining."""
+    language: Literal["en", "pt"] = "en"
+    """Language of the explanations."""
+    power: bool = False
+    """Plant mistakes in a backward that is right, and tell how many of them this check catches."""
+    power_seconds: float = 60.0
+    """Plant no further mistake after this time."""
 
     def __call__(self) -> int:
         """Check, print, and return 0, or 1 where a verdict is not ok."""
-        for flag, value in (("seconds", self.seconds), ("timeout", self.timeout), ("memory", self.memory)):
+        for flag, value in (
+            ("seconds", self.seconds),
+            ("timeout", self.timeout),
+            ("memory", self.memory),
+            ("explain-seconds", self.explain_seconds),
+            ("power-seconds", self.power_seconds),
+        ):
             if not value > 0:
                 raise ValueError(f"--{flag} is {value}; it must be above 0")
         file, name = split_target(self.target)
@@ -59,11 +75,33 @@ class Check:
             timeout=self.timeout,
             memory=self.memory * 2**20,
         )
+        memory = self.memory * 2**20
+        if self.explain and not report.ok:
+            from compare.explain.service import explain_file
+
+            report = explain_file(
+                report,
+                file,
+                name,
+                seconds=self.explain_seconds,
+                seed=self.seed,
+                language=self.language,
+                memory=memory,
+            )
+        planted = None
+        if self.power and report.ok:
+            from compare.explain.service import power_of_file
+
+            planted = power_of_file(file, name, seconds=self.power_seconds, seed=self.seed, memory=memory)
+            report = replace(report, notes=(*report.notes, *str(planted).splitlines()))
+        elif self.power:
+            report = replace(report, notes=(*report.notes, "no mistakes were planted: the derivation is not right"))
         title = Path(file).name + (f":{name}" if name else "")
         if self.report is not None:
             write_report(self.report, report, title)
         if self.json:
-            print(json.dumps(to_json(report, title)))
+            data = to_json(report, title)
+            print(json.dumps(data | {"power": asdict(planted)} if planted is not None else data))
         else:
             print_report(report, title, quiet=self.quiet)
         return 0 if report.ok else 1

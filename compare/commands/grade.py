@@ -44,6 +44,10 @@ class GradeFolder:
     """MiB of memory that each child may hold."""
     seed: int = 0
     """Seed of the values that are drawn."""
+    explain: bool = True
+    """Look for the cause and the repair of each wrong step."""
+    explain_seconds: float = 10.0
+    """Spend at most about this time on explaining a submission."""
     quiet: bool = False
     """Print the result alone."""
 
@@ -51,7 +55,8 @@ class GradeFolder:
         """Grade, write the table and the pages, and return 0."""
         from compare.commands.check import split_target
 
-        for flag, value in (("seconds", self.seconds), ("timeout", self.timeout), ("memory", self.memory)):
+        limits = {"seconds": self.seconds, "timeout": self.timeout, "memory": self.memory}
+        for flag, value in (limits | {"explain-seconds": self.explain_seconds}).items():
             if not value > 0:
                 raise ValueError(f"--{flag} is {value}; it must be above 0")
         if self.processes < 0:
@@ -77,6 +82,7 @@ class GradeFolder:
             timeout=self.timeout,
             memory=self.memory * 2**20,
             seed=self.seed,
+            explain=self.explain_seconds if self.explain else 0.0,
         )
         weights = Weights() if self.weights is None else read_weights(self.weights)
         job = Job(Path(self.folder), settings, out, weights, self.file, self.processes or cores())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,16 +36,18 @@ class Lecture:
 
         wanted = STATEMENTS if self.name is None else (find(self.name),)
         page = None if self.report is None else Path(self.report)
-        if page is not None and not page.parent.is_dir():
-            raise ValueError(f"--report {page}: there is no folder {page.parent}; make it, or choose another file")
+        if page is not None:
+            _refuse_unwritable(page)
         console = Console(highlight=False, markup=False)
         runs = Runs(None if self.runs is None else Path(self.runs), self.overwrite)
+        if self.name is None:
+            runs.refuse_taken("lecture-*")
         judged: list[Judged] = []
         errors = Console(stderr=True, highlight=False)
         with errors.status("") if errors.is_terminal else contextlib.nullcontext() as status:
             for statement in wanted:
                 if status is not None:
-                    status.update(f"{statement.label[self.lang]} {statement.title[self.lang]}")
+                    status.update(statement.heading[self.lang])
                 judged.append(Judged(statement, statement.run(runs)))
         if self.name is None:
             show_all(console, judged, self.lang)
@@ -56,3 +59,13 @@ class Lecture:
             write(page, judged, self.lang)
             console.print(f"{page}", soft_wrap=True)
         return int(any(each.outcome.verdict == "broken" for each in judged))
+
+
+def _refuse_unwritable(page: Path) -> None:
+    """Raise ValueError before any work where a page could not be written after it."""
+    if not page.parent.is_dir():
+        raise ValueError(f"--report {page}: there is no folder {page.parent}; make it, or choose another file")
+    if page.is_dir():
+        raise ValueError(f"--report {page}: is a folder; name a file, such as {page / 'lecture.html'}")
+    if not os.access(page if page.exists() else page.parent, os.W_OK):
+        raise ValueError(f"--report {page}: cannot be written (permission denied); choose another file")

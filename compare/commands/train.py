@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Self
 
 import tyro
@@ -31,11 +32,22 @@ class Train:
             name, equals, value = argument.partition("=")
             if name == "--config":
                 path = value if equals else next(iter(args[position + 1 :]), "")
-                return cls(options=from_toml(path), config=path)
+                options = from_toml(path)
+                elsewhere = Path(options.runs).is_absolute() or ".." in Path(options.runs).parts
+                if elsewhere and not any(other.partition("=")[0] == "--runs" for other in args):
+                    raise ValueError(
+                        f"--config {ascii(path)[1:-1]}: its runs are to go to {options.runs!r}, which is not below "
+                        "this folder; say --runs yourself to write there"
+                    )
+                return cls(options=options, config=path)
         return cls()
 
     def __call__(self) -> int:
         """Train, print, and return the exit status."""
+        from compare.run.folder import refuse_taken
+
+        # before torch is imported: who is refused is refused at once
+        refuse_taken(Path(self.options.runs), self.options.name, overwrite=self.options.overwrite)
         from compare.run.train import execute
         from compare.show.terminal import Terminal
 

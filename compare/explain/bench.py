@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from compare.check.codec import unpack
+from compare.explain.candidates import Elsewhere
 from compare.explain.mutants import mutants
 from compare.explain.program import Piece, Program
-from compare.explain.search import Elsewhere, Found, Search
+from compare.explain.search import Found, Search
 from compare.explain.shown import Shown
 from compare.explain.trial import TooSlow, Trial, gradient
 
@@ -57,8 +58,10 @@ class Bench:
             frozenset(asked["inputs"]),
             frozenset(asked["quantities"]),
             frozenset(asked["deltas"]),
-            [Elsewhere(dict(values), expected.double()) for values, expected in asked["others"]],
+            [Elsewhere(dict(values), expected.double(), floor) for values, expected, floor in asked["others"]],
         )
+        search.after = {name: expected.double() for name, expected in asked["after"].items()}
+        search.floor = asked["floor"]
         self.found = search.find(asked["seconds"], asked["like"])
         answer = {
             "found": [_described(each) for each in self.found],
@@ -93,7 +96,9 @@ class Bench:
 
 def _described(found: Found) -> dict[str, Any]:
     lines = [[s.file, s.line, s.old, s.new] for s in _unique(found.shown)]
-    return {"cause": found.cause, "key": found.key, "lines": lines, "says": found.says, "diz": found.diz}
+    return {"cause": found.cause, "key": found.key, "lines": lines} | (
+        {"says": found.says, "diz": found.diz} if found.says else {}
+    )
 
 
 def _unique(lines: list[Shown]) -> list[Shown]:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import ast
 import itertools
+import math
+import re
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from compare.explain.edits import EDITS, Edit
+from compare.explain.influence import equal, moved, unchanged
 from compare.explain.pure import in_place
 from compare.explain.reach import Reach
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import Place, base, places
 from compare.explain.trial import RESULT, Trial, gradient
 
+ARITHMETIC = (
+    *("sign", "wrong_factor", "extra_derivative", "order_of_operations"),
+    *("missing_factor", "missing_mean", "special_case"),
+)
 SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return)
 
 
@@ -29,6 +36,7 @@ class Elsewhere:
 
     values: dict[str, Any]
     expected: Tensor
+    floor: float = 0.0  # what rounding leaves of a gradient that is zero
 
 
 @dataclass(eq=False)
@@ -49,6 +57,11 @@ class Candidate:
     def key(self) -> str:
         """Equal for the same edit elsewhere."""
         return f"{self.edit.name}: {self.changes[0][1].key}"
+
+    @property
+    def kind(self) -> str:
+        """Equal for the same edit in another layer: `* a3 * (1 - a3)`, `* a2 * (1 - a2)`."""
+        return re.sub(r"(?<=[A-Za-z_])\d+", "#", self.key)
 
 
 class Candidates:
@@ -72,12 +85,17 @@ class Candidates:
         self.others = others or []
         self.tried = 0
         self.nearer: list[tuple[float, Candidate]] = []
+        self.snapshots: list[dict[str, Any]] = []  # before each statement, and after the last
+        self.upstream: dict[str, Tensor | None] = {}  # the deltas that the step was handed
+        self.after: dict[str, Tensor] = {}  # what steps that are right have to give once this one is
+        self.until = math.inf  # by time.monotonic(): no further edits are proposed
+        self.floor = 0.0  # what rounding leaves of a gradient that is zero
 
     def ordered(self, like: list[str]) -> list[Candidate]:
         """Every candidate, likeliest first: single edits, and one edit at all the places where it applies."""
         singles = list(self.singles())
         for candidate in singles:
-            if candidate.key in like:
+            if candidate.kind in like:
                 candidate.cost -= 6.0
         groups: dict[str, list[Candidate]] = defaultdict(list)
         for candidate in singles:
@@ -95,6 +113,8 @@ class Candidates:
         """Every edit at every place that may be edited."""
         allowed = self._allowed()
         for rank, k in enumerate(sorted(allowed, reverse=True)):
+            if time.monotonic() > self.until:
+                return
             statement = self.trial.statements[k]
             statement.siblings = self.trial.statements  # type: ignore[attr-defined]
             reach = self._reach(k)
@@ -115,8 +135,13 @@ class Candidates:
         if isinstance(place.parent, ast.Dict) and isinstance(place.node, ast.Name) and self.target not in self.inputs:
             far += 1.2  # what is returned under this name is used elsewhere under its own
         site = Site(at, reach, value, known)
+        counted = _counts(at)
         for edit in kinds:
             for proposal in itertools.islice(edit.proposals(site), self.most):
+                if _cancels(place, proposal.new):
+                    continue
+                if counted and (proposal.cause or edit.cause) in ARITHMETIC:
+                    proposal = replace(proposal, cause=counted)
                 yield Candidate([(site, proposal)], edit, edit.cost + proposal.cost + far, [k])
 
     def _value(self, place: Place, k: int) -> tuple[Any, bool]:
@@ -148,6 +173,8 @@ class Candidates:
         allowed = []
         watched = [*self.upstream]
         for k, statement in enumerate(self.trial.statements):
+            if time.monotonic() > self.until:
+                break
             if (
                 k < self.trial.helpers
                 or not isinstance(statement, SIMPLE)
@@ -168,15 +195,15 @@ class Candidates:
             return None
         before, after = self.snapshots[k], self.snapshots[k + 1]
         inside = dict(after)
-        moved = False
+        anything = False
         for name, value in after.items():
-            if name == "__builtins__" or before.get(name) is value or _unchanged(before.get(name), value):
+            if name == "__builtins__" or before.get(name) is value or unchanged(before.get(name), value):
                 continue
-            other = _moved(value, before.get(name))
+            other = moved(value, before.get(name))
             if other is None:
                 return None
-            inside[name], moved = other, True
-        if not moved:
+            inside[name], anything = other, True
+        if not anything:
             return None
         try:
             result = self.trial.run(k + 1, inside)
@@ -185,13 +212,42 @@ class Candidates:
         if not isinstance(result, Mapping):
             return None
         plain = self.snapshots[-1][RESULT]
-        return {n for n in plain if not _equal(gradient(result.get(n)), gradient(plain[n]))}
+        return {n for n in plain if not equal(gradient(result.get(n)), gradient(plain[n]))}
+
+
+def _counts(place: Place) -> str:
+    """What a mistake of arithmetic is where it picks positions: in the bounds of a loop, or in an index."""
+    chain = (*place.above, place.node)
+    for above, below in itertools.pairwise(chain):
+        if isinstance(above, ast.Call) and ast.unparse(above.func) == "range":
+            return "some_samples"
+        if isinstance(above, ast.Subscript) and below is above.slice:
+            return "wrong_index"
+    return ""
+
+
+def _cancels(place: Place, new: Any) -> bool:
+    """Whether an edit makes `x - x` or `x / x`: zeros and ones that nobody meant."""
+    nodes = [new]
+    above = place.parent
+    if isinstance(above, ast.BinOp) and isinstance(new, ast.expr) and place.field in ("left", "right"):
+        both = {"left": above.left, "right": above.right} | {place.field: new}
+        nodes.append(ast.BinOp(both["left"], above.op, both["right"]))
+    return any(
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Sub | ast.Div)
+        and not isinstance(node.left, ast.Constant)
+        and type(node.left) is type(node.right)
+        and (not isinstance(node.left, ast.Name) or node.left.id == getattr(node.right, "id", ""))
+        and ast.dump(node.left) == ast.dump(node.right)
+        for node in nodes
+    )
 
 
 def _elsewhere(place: Place, statement: ast.stmt, target: str) -> bool:
     """Whether a place belongs to another entry of the returned dictionary."""
     chain = (*place.above, place.node)
-    for above, below in zip(chain, chain[1:], strict=False):
+    for above, below in itertools.pairwise(chain):
         if isinstance(above, ast.Dict) and below in above.values and _base_of(statement) == RESULT:
             key = above.keys[above.values.index(below)]
             if isinstance(key, ast.Constant) and isinstance(key.value, str):
@@ -223,38 +279,3 @@ def _disjoint(group: list[Candidate]) -> list[Candidate]:
 
 def _in_place(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.AugAssign | ast.Expr)
-
-
-def _unchanged(before: Any, after: Any) -> bool:
-    """Whether a copy is the same value: of programs that change in place, copies are compared."""
-    if isinstance(after, Mapping):
-        return (
-            isinstance(before, Mapping)
-            and before.keys() == after.keys()
-            and all(before[n] is v or _unchanged(before[n], v) for n, v in after.items())
-        )
-    if isinstance(after, tuple | list):
-        return type(before) is type(after) and len(before) == len(after) and all(map(_unchanged, before, after))
-    if isinstance(after, Tensor):
-        return isinstance(before, Tensor) and before.shape == after.shape and torch.equal(before, after)
-    if isinstance(after, np.ndarray):
-        return isinstance(before, np.ndarray) and np.array_equal(before, after)
-    return isinstance(after, int | float | str) and before == after
-
-
-def _moved(value: Any, before: Any) -> Any:
-    if gradient(value) is not None and not isinstance(value, float):
-        return value * 1.37 + 0.11 if getattr(value, "dtype", None) != torch.bool else ~value
-    if isinstance(value, float):
-        return value * 1.37 + 0.11
-    if isinstance(value, Mapping):
-        old = before if isinstance(before, Mapping) else {}
-        return {n: v if old.get(n) is v else _moved(v, None) for n, v in value.items()}
-    if isinstance(value, tuple | list):
-        moved = [_moved(v, None) for v in value]
-        return None if any(m is None for m in moved) else type(value)(moved)
-    return None
-
-
-def _equal(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is not None and b is not None and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())

@@ -52,7 +52,8 @@ CAUSES: dict[str, Cause] = {
     ),
     "missing_transpose": Cause(
         "a transpose is missing or one too many",
-        "A matrix enters a product untransposed where its transpose belongs, or the reverse.",
+        "A matrix enters a product untransposed where its transpose belongs, or the reverse; or a reshape parts axes "
+        "that lie in another order.",
         "A shape error; where the shapes agree by chance, the transpose of an operand makes it right.",
         "With z = a W^T + b: dW = dz^T a and da = dz W. Check the shapes with all dimensions different.",
         "transposta faltando ou sobrando",
@@ -299,23 +300,3 @@ CAUSES: dict[str, Cause] = {
         "Derive este passo de novo no menor exemplo que falha.",
     ),
 }
-
-
-def page() -> str:
-    """The documentation's page of causes, in Markdown: `python -m compare.explain.causes > docs/causes.md`."""
-    lines = [
-        "# Causes",
-        "",
-        "Every wrong step that is explained gets one of these causes. A cause is named only where its repair makes the",
-        "step right under every condition that is looked at; otherwise it is `unknown`, with evidence.",
-        "`manualbp causes NAME` prints an entry. This page is written from `compare/explain/causes.py`.",
-    ]
-    for name, cause in CAUSES.items():
-        lines += ["", f"## {name}", "", f"**{cause.title[0].upper()}{cause.title[1:]}.** {cause.what}", ""]
-        lines += [f"*How it looks.* {cause.looks}", "", f"*How to mend it.* {cause.mend}", ""]
-        lines += [f"*{cause.titulo[0].upper()}{cause.titulo[1:]}.* {cause.frase}"]
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(page(), end="")

@@ -11,7 +11,7 @@ import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from compare.explain import edits_calls, edits_operators, edits_places, edits_statements, edits_terms
+from compare.explain import edits_calls, edits_operators, edits_order, edits_places, edits_statements, edits_terms
 from compare.explain.site import Proposal, Site
 
 Proposals = Callable[[Site], Iterator[Proposal]]
@@ -139,8 +139,8 @@ EDITS: tuple[Edit, ...] = (
         "missing_mean",
         "sum for mean",
         1.2,
-        "a sum stands where a mean belongs, or the reverse",
-        "há uma soma onde vai uma média, ou o contrário",
+        "a sum stands where a mean belongs",
+        "há uma soma onde vai uma média",
     ),
     Edit(
         "another axis",
@@ -264,12 +264,92 @@ EDITS: tuple[Edit, ...] = (
     ),
     Edit(
         "rename throughout",
-        (ast.stmt,),
+        (ast.stmt, ast.expr),
         edits_statements.renamed,
         "wrong_operand",
         "rename throughout",
         2.4,
         "another quantity belongs in this statement",
         "outra quantidade vai nesta instrução",
+    ),
+    Edit(
+        "turn round",
+        (ast.expr,),
+        edits_order.turned,
+        "wrong_index",
+        "take a call out",
+        3.0,
+        "this has to run the other way round",
+        "isto tem de correr ao contrário",
+    ),
+    Edit(
+        "unpack otherwise",
+        (ast.Assign,),
+        edits_order.unpacked,
+        "wrong_index",
+        "unpack otherwise",
+        2.0,
+        "two names are unpacked in the wrong order",
+        "dois nomes são desempacotados na ordem errada",
+    ),
+    Edit(
+        "part axes in their order",
+        (ast.Call,),
+        edits_order.reshaped,
+        "missing_transpose",
+        "take a call out",
+        1.8,
+        "reshaping keeps the order in memory: the axes have to be exchanged as well",
+        "reshape mantém a ordem na memória: é preciso também trocar os eixos",
+    ),
+    Edit(
+        "mind the first index",
+        (ast.Subscript,),
+        edits_order.wrapped,
+        "wrong_index",
+        "index otherwise",
+        2.0,
+        "the index -1 is the last entry, not the one before the first",
+        "o índice -1 é a última entrada, não a anterior à primeira",
+    ),
+    Edit(
+        "begin from zero",
+        (ast.Assign,),
+        edits_order.from_zero,
+        "stale_state",
+        "replace an expression",
+        1.6,
+        "this has to begin from zero",
+        "isto tem de começar do zero",
+    ),
+    Edit(
+        "change the exponent",
+        (ast.BinOp,),
+        edits_order.exponent,
+        "wrong_activation_derivative",
+        "change the exponent",
+        1.6,
+        "the exponent is another one",
+        "o expoente é outro",
+    ),
+    Edit(
+        "list otherwise",
+        (ast.List, ast.Tuple),
+        edits_order.listed,
+        "wrong_index",
+        "list otherwise",
+        2.2,
+        "two entries stand in the wrong order",
+        "duas entradas estão na ordem errada",
+    ),
+    Edit(
+        "the activation's own derivative",
+        (ast.BinOp,),
+        edits_terms.slope,
+        "wrong_activation_derivative",
+        "replace an expression",
+        2.9,
+        "the derivative of the activation that the forward applies belongs here",
+        "aqui vai a derivada da ativação que o forward aplica",
     ),
 )

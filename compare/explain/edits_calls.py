@@ -54,8 +54,8 @@ def is_method(node: ast.Call) -> bool:
 
 def operand(node: ast.Call) -> ast.expr | None:
     """What a call works on: its object, or its first argument."""
-    if is_method(node):
-        return node.func.value  # type: ignore[attr-defined]
+    if is_method(node) and isinstance(node.func, ast.Attribute):
+        return node.func.value
     return node.args[0] if node.args else None
 
 
@@ -160,9 +160,10 @@ def unwrap(site: Site) -> Iterator[Proposal]:
     name = called(node)
     causes = {
         "clamp": "clipped", "clip": "clipped", "round": "clipped", "clamp_": "clipped", "clamp_min": "clipped",
+        "float32": "low_precision", "float16": "low_precision",
         "float": "low_precision", "half": "low_precision", "astype": "low_precision", "bfloat16": "low_precision",
         "sigmoid": "derivative_at_wrong_place", "tanh": "derivative_at_wrong_place", "exp": "derivative_at_wrong_place",
-        "relu": "wrong_mask", "abs": "sign", "sum": "wrong_axis", "mean": "mean_twice", "roll": "wrong_index",
+        "relu": "wrong_mask", "abs": "sign", "sum": "wrong_axis", "mean": "wrong_axis", "roll": "wrong_index",
         "flip": "wrong_index", "sign": "wrong_l2" if site.in_penalty else "wrong_factor",
         "t": "missing_transpose", "transpose": "missing_transpose", "detach": "missing_path",
     }  # fmt: skip

@@ -47,13 +47,10 @@ def sign(site: Site) -> Iterator[Proposal]:
     """-x for x, x for -x, b - a for a - b."""
     node = site.node
     if (
-        site.known
-        and site.shape is None
-        and not isinstance(site.value, float)
+        (site.known and site.shape is None and not isinstance(site.value, float))
         or site.inside(ast.Tuple, ast.For, ast.Compare)
-    ):
-        if not isinstance(node, ast.BinOp):
-            return  # a size, an index, a collection
+    ) and not isinstance(node, ast.BinOp):
+        return  # a size, an index, a collection
     cause = "wrong_l2" if site.in_penalty else "sign"
     if site.inside(ast.Call) and any(_clips(a) for a in site.place.above):
         return
@@ -119,7 +116,7 @@ def drop(site: Site) -> Iterator[Proposal]:
                 yield Proposal(kept, "some_samples" if looped else "wrong_index", 0.3, f"- {ast.unparse(gone)}")
                 continue
             cause = "wrong_l2" if penalty(gone, site.reach) else "path_twice"
-            if isinstance(node.op, ast.Sub) and isinstance(kept, ast.Name) and kept.id in site.reach.inputs:
+            if isinstance(node.op, ast.Sub) and (site.in_update or ast.unparse(kept) in site.reach.inputs):
                 cause = "updated_weight"
             if constant(gone) is not None and (ast.unparse(kept) in site.reach.scalars or "shape" in ast.unparse(kept)):
                 cause = "wrong_count"
@@ -128,9 +125,8 @@ def drop(site: Site) -> Iterator[Proposal]:
             yield Proposal(kept, cause, 0.2, f"- {ast.unparse(gone)}")
     elif isinstance(node.op, ast.Mult | ast.Div):
         for kept, gone in ((node.left, node.right), (node.right, node.left)):
-            if gone is node.left and isinstance(node.op, ast.Div):
-                if constant(gone) != 1:
-                    continue
+            if gone is node.left and isinstance(node.op, ast.Div) and constant(gone) != 1:
+                continue
             yield Proposal(kept, _gone(site, gone, node.op), 0.0, f"/ {ast.unparse(gone)}")
     elif isinstance(node.op, ast.Pow):
         yield Proposal(node.left, "wrong_activation_derivative", 0.6, "**")
@@ -141,12 +137,19 @@ def drop(site: Site) -> Iterator[Proposal]:
 
 def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
     """The mistake that a factor too many is."""
+    if site.in_update:
+        return "updated_weight"
+    if site.in_slope:
+        return "wrong_activation_derivative"
     own = {t.text for t in site.reach.numbers if t.role == "constant"}
-    if site.in_penalty or isinstance(gone, ast.BinOp) and names(gone) & own and site.reach.target in site.reach.inputs:
+    scales = isinstance(gone, ast.BinOp) and bool(names(gone) & own)
+    if site.in_penalty or (scales and site.reach.target in site.reach.inputs):
         return "wrong_l2"
     if constant(gone) is not None:
         return "wrong_factor"
     text = ast.unparse(gone)
+    if names(gone) == {site.reach.target} and site.reach.target not in site.reach.inputs and not site.inside(ast.Call):
+        return "wrong_activation_derivative"  # the function's value, such as 0.1 z, where its slope belongs
     sizes = {term.text for term in site.reach.sizes} | {s.replace("[0]", "") for s in ("shape[0]",)}
     inverse = isinstance(gone, ast.BinOp) and isinstance(gone.op, ast.Div) and constant(gone.left) is not None
     count = text in sizes or "len(" in text or "shape" in text or "numel" in text or text in site.reach.scalars

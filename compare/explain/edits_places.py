@@ -28,10 +28,13 @@ def number_changed(site: Site) -> Iterator[Proposal]:
         if other not in seen and not (isinstance(value, int) and isinstance(other, float) and other.is_integer()):
             seen.add(other)
             yield Proposal(number(other, node), cause, 0.0, f"{value} {other}")
-    if cause in ("wrong_factor", "wrong_count") and not site.inside(ast.Subscript):
-        for term in (*site.reach.sizes, *site.reach.numbers):
-            if term.role in ("size", "constant"):
-                yield Proposal(parsed(term.text), "wrong_count" if term.role == "size" else cause, 0.8, term.text)
+    if site.inside(ast.Subscript, ast.keyword):
+        return
+    for term in (*site.reach.sizes, *site.reach.numbers):
+        if term.role in ("size", "constant") and cause in ("wrong_factor", "wrong_count"):
+            yield Proposal(parsed(term.text), "wrong_count" if term.role == "size" else cause, 0.8, term.text)
+        if term.role == "size" and value and cause in ("wrong_factor", "special_case"):
+            yield Proposal(binary(node, ast.Div(), parsed(term.text)), "missing_mean", 0.6, f"/ {term.text}")
 
 
 def _cause_of_number(site: Site) -> str:
@@ -62,7 +65,7 @@ def _cause_of_number(site: Site) -> str:
         value = abs(constant(site.node) or 0)
         if 0 < value < 0.01:
             return "wrong_epsilon"
-        return "wrong_activation_derivative" if isinstance(value, float) or value == 1 else "wrong_count"
+        return "wrong_activation_derivative" if value == 1 or not float(value).is_integer() else "wrong_count"
     return "wrong_l2" if site.in_penalty else "wrong_factor"
 
 
@@ -77,11 +80,20 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
     if isinstance(node, ast.Subscript) and not isinstance(node.slice, ast.Constant):
         return
     reach = site.reach
+    if isinstance(site.place.parent, ast.Dict) and reach.target in reach.tensors:
+        wanted = reach.tensors[reach.target].shape
+        if site.shape != tuple(wanted):  # what is returned has another shape than it must have
+            for other, value in reach.tensors.items():
+                if other != old and value.shape == wanted:
+                    far = 0.0 if plain(other) not in reach.quantities else 0.8
+                    yield Proposal(parsed(other), "wrong_operand", far, f"returned {other}")
+            return
     if old in reach.scalars:
         for term in (*reach.sizes, *reach.numbers):
             if term.text != old and term.role in ("size", "constant", "number"):
-                count = term.role == "size" and reach.scalars[old].is_integer()
+                count = term.role == "size" and reach.is_size(reach.scalars[old])
                 cause = "wrong_l2" if site.in_penalty else "wrong_count" if count else "wrong_factor"
+                cause = "wrong_index" if site.inside(ast.Subscript) else cause
                 yield Proposal(parsed(term.text), cause, 0.4 if term.role == "size" else 1.0, f"{old} {term.text}")
         return
     known = reach.tensors.get(old)
@@ -112,25 +124,23 @@ def cause_of_name(site: Site, old: str, new: str) -> str:
     if site.in_penalty:
         return "wrong_l2"
     relation = reach.relation(old, new)
+    effect = reach.effect(reach.tensors.get(old), reach.tensors.get(new)) if relation != "activation" else ""
+    both = {plain(old), plain(new)} <= reach.quantities  # x for xhat is another quantity, not a factor left out
+    if effect and not (effect == "missing_factor" and both):
+        return effect
     if relation == "activation":
         above = site.place.parent
-        factor = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult) and not _in_slope(site)
-        return "wrong_operand" if factor and not reach.target_follows(old, new) else "derivative_at_wrong_place"
+        factor = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.MatMult) and not site.in_slope
+        final = reach.target in reach.inputs  # a parameter's gradient holds the activation itself, no derivative
+        own = reach.target_follows(old, new) and not final
+        return "wrong_operand" if factor and not own else "derivative_at_wrong_place"
     if relation == "layer":
         return "wrong_layer"
     if relation == "step":
-        return "derivative_at_wrong_place" if _in_slope(site) else "wrong_index"
-    first, second = reach.tensors.get(old), reach.tensors.get(new)
-    if first is not None and second is not None and plain(new) in reach.inputs and plain(old) not in reach.quantities:
-        if first.shape == second.shape and _updated(site, old, new):
-            return "updated_weight"
+        return "derivative_at_wrong_place" if site.in_slope else "wrong_index"
+    if plain(new) in reach.inputs and plain(old) not in reach.quantities and _updated(site, old, new):
+        return "updated_weight"
     return "modified_in_place" if _copied(site, old, new) else "wrong_operand"
-
-
-def _in_slope(site: Site) -> bool:
-    """Whether a name stands in 1 - x ** 2 or x * (1 - x)."""
-    above = [a for a in site.place.above if isinstance(a, ast.BinOp)]
-    return any(isinstance(a.op, ast.Sub) and constant(a.left) == 1 for a in above)
 
 
 def _copied(site: Site, old: str, new: str) -> bool:
@@ -229,8 +239,9 @@ def _moved(node: ast.expr, by: int) -> ast.expr:
 
 
 def _sliced(node: ast.Subscript, old: ast.Slice, field: str, bound: ast.expr | None) -> ast.expr:
-    bounds = {"lower": old.lower, "upper": old.upper, "step": old.step} | {field: bound}
-    return _subscript(node, ast.copy_location(ast.Slice(**bounds), old))
+    changed = ast.Slice(old.lower, old.upper, old.step)
+    setattr(changed, field, bound)
+    return _subscript(node, ast.copy_location(changed, old))
 
 
 def _subscript(node: ast.Subscript, inner: ast.expr) -> ast.expr:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from compare.explain.edits_places import cause_of_name
 from compare.explain.reach import plain
-from compare.explain.site import Proposal, Site
+from compare.explain.site import Proposal, Site, updates
 from compare.explain.syntax import base, method, names, parsed
 
 
@@ -17,14 +17,15 @@ def accumulate(site: Site) -> Iterator[Proposal]:
     node = site.node
     if isinstance(node, ast.Assign) and len(node.targets) == 1 and not isinstance(node.targets[0], ast.Tuple):
         target = node.targets[0]
+        if not isinstance(target, ast.Name | ast.Attribute | ast.Subscript) or _reads(node.value, target):
+            return
         added = ast.copy_location(ast.AugAssign(target, ast.Add(), node.value), node)
         yield Proposal(added, "overwritten", 0.0 if site.inside(ast.For) else 0.6, "= +=")
         if isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant | ast.Slice):
             yield Proposal(_all_added(target, node.value), "overwritten", 0.8, "index_put_")
-        if isinstance(target, ast.Name):
-            total = ast.BinOp(ast.Name(target.id, ast.Load()), ast.Add(), node.value)
-            again = ast.Assign([target], ast.copy_location(total, node.value))
-            ast.copy_location(total.left, node.value)
+        if isinstance(target, ast.Name | ast.Subscript):
+            total = ast.copy_location(ast.BinOp(parsed(ast.unparse(target)), ast.Add(), node.value), node.value)
+            again = ast.Assign([target], total)
             yield Proposal(ast.copy_location(again, node), "overwritten", 0.7, "= x +")
     elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub):
         only = ast.copy_location(ast.Assign([node.target], node.value), node)
@@ -32,6 +33,13 @@ def accumulate(site: Site) -> Iterator[Proposal]:
         yield Proposal(only, "modified_in_place" if shared else "path_twice", 0.3, "+= =")
         if isinstance(node.target, ast.Subscript) and isinstance(node.target.slice, ast.Name | ast.Tuple):
             yield Proposal(_all_added(node.target, node.value), "overwritten", 0.6, "index_put_")
+
+
+def _reads(value: ast.expr, target: ast.expr) -> bool:
+    """Whether a value is made from what the target was: adding it to that would count it twice."""
+    return any(
+        isinstance(n, ast.Name | ast.Subscript) and ast.unparse(n) == ast.unparse(target) for n in ast.walk(value)
+    )
 
 
 def _all_added(target: ast.Subscript, value: ast.expr) -> ast.stmt:
@@ -57,7 +65,8 @@ def leave_out(site: Site) -> Iterator[Proposal]:
     elif isinstance(node, ast.Assign) and base(node.targets[0]) in names(node.value) | site.reach.inputs:
         yield Proposal(None, _left_out(site, base(node.targets[0]), node), 0.0, "out")
     elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
-        yield Proposal(None, "special_case", -0.4, "out")
+        key = isinstance(node.targets[0].slice, ast.Constant | ast.JoinedStr)  # of a dictionary: no entry of an array
+        yield Proposal(None, "unknown" if key else "special_case", 0.6 if key else -0.4, "out")
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         name = ast.unparse(node.value.func).rpartition(".")[2]
         yield Proposal(None, "clipped" if name.startswith("cl") else "modified_in_place", 0.2, "out")
@@ -68,11 +77,11 @@ def leave_out(site: Site) -> Iterator[Proposal]:
 
 
 def _left_out(site: Site, name: str, node: ast.stmt) -> str:
-    if name in site.reach.inputs:
+    if name in site.reach.inputs or updates(node):
         return "updated_weight"
     if isinstance(getattr(node, "target", None), ast.Subscript):
         return "special_case"
-    return "modified_in_place"
+    return "modified_in_place" if isinstance(node, ast.AugAssign) else "unknown"
 
 
 def copied(site: Site) -> Iterator[Proposal]:
@@ -94,13 +103,19 @@ class _Renaming(ast.NodeTransformer):
             and ast.unparse(node) == self.old
         ):
             return ast.copy_location(copy.deepcopy(self.new), node)
-        return super().visit(node)
+        visited: ast.AST = super().visit(node)
+        return visited
 
 
 def renamed(site: Site) -> Iterator[Proposal]:
     """Another name for every occurrence of one in a statement where it occurs more than once."""
     node, reach = site.node, site.reach
-    if not isinstance(node, ast.Assign | ast.AugAssign | ast.Return | ast.Expr):
+    if isinstance(node, ast.stmt):
+        if not isinstance(node, ast.Assign | ast.AugAssign | ast.Return | ast.Expr):
+            return
+        if isinstance(getattr(node, "value", None), ast.Dict):
+            return  # its entries are looked at one by one
+    elif not isinstance(site.place.parent, ast.Dict) or isinstance(node, ast.Name | ast.Constant | ast.Dict):
         return
     loads = [n for n in ast.walk(node) if isinstance(n, ast.Name | ast.Subscript) and isinstance(n.ctx, ast.Load)]
     texts = [ast.unparse(n) for n in loads]

@@ -12,6 +12,7 @@ from compare.explain.site import Proposal, Site
 from compare.explain.syntax import binary, constant, method, names, number, parsed
 
 SCALARS = ("size", "number", "constant")
+SLOPE = "wrong_activation_derivative"
 PARTIAL = 60  # proposals a site where the shapes are not known
 
 
@@ -48,9 +49,11 @@ def _cause(site: Site, term: Term, op: str) -> str:
     """The mistake of having left a factor out."""
     if site.in_penalty:
         return "wrong_l2"
+    if site.in_slope:
+        return "wrong_activation_derivative"
     if term.role == "size":
         if "**" in term.text:
-            return "missing_factor"
+            return "wrong_factor"
         return "missing_mean" if op == "/" else "mean_twice"
     if term.role in ("number", "constant"):
         return "wrong_factor"
@@ -136,9 +139,8 @@ def term(site: Site) -> Iterator[Proposal]:
                     yield Proposal(binary(node, ast.Add(), t), "missing_l2", here, f"+ {scalar.text} own / {size.text}")
     for count, candidate in enumerate(reach.plain):
         value = candidate.value
-        if shape is not None and tuple(value.shape) != shape:
-            if not (value.ndim and _broadcasts(value, site)):
-                continue
+        if shape is not None and tuple(value.shape) != shape and not (value.ndim and _broadcasts(value, site)):
+            continue
         if shape is None and count > PARTIAL // 2:
             break
         t = parsed(candidate.text)
@@ -154,7 +156,8 @@ def term(site: Site) -> Iterator[Proposal]:
             yield Proposal(binary(node, ast.Sub(), t), "missing_path", here + 1.2, f"- {product.text}")
     if not _whole(site) and len(shape or ()) >= 1:
         yield Proposal(binary(parsed("1"), ast.Sub(), node), _complement(site), 0.0, "1 - x")
-        yield Proposal(binary(parsed("1"), ast.Add(), node), "wrong_activation_derivative", 0.4, "1 + x")
+        slope = site.in_slope or bool(names(node) & {*reach.activations, reach.target})
+        yield Proposal(binary(parsed("1"), ast.Add(), node), SLOPE if slope else "missing_path", 0.4, "1 + x")
         yield Proposal(binary(node, ast.Sub(), number(1, node)), "wrong_index", 0.4, "x - 1")
     if shape is not None and len(shape) >= 1:
         axis = -1
@@ -197,6 +200,8 @@ def replaced(site: Site) -> Iterator[Proposal]:
             cause = "missing_activation_derivative" if part else "wrong_activation_derivative"
         elif candidate.role == "mask":
             cause = "wrong_mask"
+        elif candidate.role == "complement" and "*" in candidate.text:  # a (1 - a), 1 - a ** 2
+            cause = "wrong_activation_derivative"
         elif _almost(value, array):
             cause = "wrong_epsilon"
         cost = {"derivative": -0.8, "mask": -0.2, "tensor": 0.0}.get(candidate.role, 0.5)
@@ -236,3 +241,14 @@ def _factors(node: ast.expr) -> list[ast.expr]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         return [*_factors(node.left), *_factors(node.right)]
     return [node]
+
+
+def slope(site: Site) -> Iterator[Proposal]:
+    """delta * sigma'(z) for delta * b * c: the derivative of the target's own activation for all factors but one."""
+    factors = _factors(site.node)
+    above = site.place.parent
+    if len(factors) < 3 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
+        return
+    for text in site.reach.own_slopes:
+        for kept in factors:
+            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.0, f"{text} for all but one")

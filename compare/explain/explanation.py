@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from compare.check.backward import Backward
-from compare.check.conditions import Condition, Inputs, conditions
+from compare.check.conditions import Inputs
+from compare.check.derivation import SECONDS as CHECK_SECONDS
+from compare.check.derivation import check_derivation
 from compare.check.hooks import Forward
 from compare.check.report import Report, Row
-from compare.check.scale import Convention
 from compare.explain.bench import Bench
+from compare.explain.causes import CAUSES
 from compare.explain.evidence import evidence_of
-from compare.explain.identify import identify
-from compare.explain.observe import Observation, alike, observe
+from compare.explain.gathered import Evidence
+from compare.explain.identify import exchanged, forgotten_path, identify
+from compare.explain.observe import Observation
 from compare.explain.searcher import Searcher
 
 log = logging.getLogger(__name__)
 SECONDS = 10.0
-CONDITIONS = 7  # under which a repair has to hold
+# what an edit is called that may as well add up to a path that is left out: the graph then tells which it is
+IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "wrong_factor", "order_of_operations", "unknown")
+MOST_SHARES = 2  # the next step gets half of what is left of the time, however many there are
+AT_LEAST = 0.5  # seconds for what numbers tell at once, such as a sign, when the search has taken all the time
+SEPARATOR = "\0"  # between the sentences of two languages
 WRONG = ("wrong", "invalid", "cancels", "imprecise")
 
 
@@ -35,83 +42,106 @@ def explain(
     *,
     seconds: float = SECONDS,
     seed: int = 0,
+    language: str = "en",
     bench: Bench | None = None,
 ) -> Report:
     """The report with cause, explanation, repair and line of every wrong row; as it is where none is wrong.
 
     Each wrong step is mended by itself, the one nearest to J first. A cause is named only where its repair makes the
-    step right under every condition looked at. Edits of the backward run in a child process; the user's files are
-    read, never changed. At most about `seconds` are spent. `bench` is where edits run if this process is a child already.
+    step right under every condition looked at; the same mistake in other steps is told once, with all its lines. Edits
+    of the backward run in a child process; the user's files are read, never changed. At most about `seconds` are spent
+    once that child has started. `language` of the explanations: "en" or "pt". `bench` is where edits run in a process
+    that is a child.
     """
     wrong = [row for row in report.rows if row.verdict in WRONG and row.name != "backward"]
     if not wrong:
         return report
-    deadline = time.monotonic() + seconds
     explained: dict[str, Row] = {}
     evidence = Evidence(forward, backward, inputs, [row.condition for row in wrong], seed)
     with Searcher(backward, bench) as searcher:
-        like: list[str] = []
+        searcher.start(seconds)
+        deadline = time.monotonic() + seconds
+        like: dict[str, str] = {}
         for left, row in zip(range(len(wrong), 0, -1), wrong, strict=True):
-            share = (deadline - time.monotonic()) / left
-            explained[row.name] = _explained(row, evidence, searcher, like, share) if share > 0.05 else row
-    return replace(report, rows=tuple(explained.get(row.name, row) for row in report.rows))
+            share = (deadline - time.monotonic()) / min(left, MOST_SHARES)
+            unknown = replace(row, cause="unknown")  # unless there is time to find out
+            found = _explained(row, evidence, searcher, like, share) if share > 0.05 else unknown
+            explained[row.name] = _in(language, found)
+    return replace(report, rows=told_once([explained.get(row.name, row) for row in report.rows], like))
 
 
-class Evidence:
-    """Observations under the conditions of a check, made when they are asked for."""
+def explain_derivation(
+    forward: Forward,
+    backward: Backward,
+    inputs: Inputs,
+    *,
+    dtype: torch.dtype | None = None,
+    seed: int = 0,
+    check_seconds: float = CHECK_SECONDS,
+    seconds: float = SECONDS,
+    language: str = "en",
+) -> Report:
+    """`check_derivation`, with the cause, line and repair of every wrong step.
 
-    def __init__(self, forward: Forward, backward: Backward, inputs: Inputs, wanted: list[str], seed: int) -> None:
-        every = list(conditions(inputs, seed))
-        self.by_name = {str(c): c for c in every}
-        first = [self.by_name[name] for name in dict.fromkeys(wanted) if name in self.by_name]
-        self.order: list[Condition] = [*first, *(c for c in every if c not in first)]
-        convention = Convention()
-        self._run = lambda c: observe(forward, backward, inputs, c, convention)
-        self._seen: dict[str, Observation | None] = {}
-        self.at(every[0])  # where the check finds its convention as well
-
-    def at(self, condition: Condition) -> Observation | None:
-        """What this condition shows; None where the forward does not run there."""
-        name = str(condition)
-        if name not in self._seen:
-            self._seen[name] = self._run(condition)
-        return self._seen[name]
-
-    def others(self, but: Condition) -> Iterator[Observation]:
-        """Observations under other conditions, the failing ones of any row first."""
-        count = 0
-        for condition in self.order:
-            if condition == but or count >= CONDITIONS:
-                continue
-            seen = self.at(condition)
-            if seen is not None:
-                count += 1
-                yield seen
+    In a test: `explain_derivation(forward, backward, inputs).raise_if_wrong()`. The check begins no further condition
+    after `check_seconds`; at most about `seconds` are spent on explaining.
+    """
+    report = check_derivation(forward, backward, inputs, dtype=dtype, seed=seed, seconds=check_seconds)
+    return explain(report, forward, backward, inputs, seconds=seconds, seed=seed, language=language)
 
 
-def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: list[str], seconds: float) -> Row:
-    condition = evidence.by_name.get(row.condition)
-    seen = evidence.at(condition) if condition is not None else None
+def told_once(rows: Sequence[Row], like: Mapping[str, str]) -> tuple[Row, ...]:
+    """Rows of one mistake that is made in several steps: the first shows every line, the others refer to it.
+
+    `like` has the mended steps, each with the key of its edit.
+    """
+    same: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.name in like:
+            same.setdefault((row.cause, like[row.name]), []).append(row)
+    told = {row.name: row for row in rows}
+    for group in same.values():
+        first, *others = group
+        names = ", ".join(row.name for row in others)
+        lines = dict.fromkeys(line for row in group for line in row.repair.splitlines())
+        if others:
+            also = f"{first.explanation} The same in {names}."
+            told[first.name] = replace(first, explanation=also, repair="\n".join(lines))
+        for row in others:
+            told[row.name] = replace(row, explanation=f"the same mistake as in {first.name}", repair="")
+    return tuple(told.values())
+
+
+def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str, str], seconds: float) -> Row:
+    condition = evidence.by_name.get(row.condition, evidence.order[0])
+    seen = evidence.at(condition)
     if row.explanation.startswith("only in a later call"):
         return replace(row, cause="stale_state")
+    until = time.monotonic() + seconds
     if seen is not None and not _tells(seen, row.name):
-        seen = next((other for other in evidence.others(seen.condition) if _tells(other, row.name)), seen)
+        seen = next((other for other in evidence.others(seen.condition, until) if _tells(other, row.name)), seen)
     if seen is None or row.name not in seen.local:
         return replace(row, cause="unknown")
-    others = list(evidence.others(seen.condition))
+    others = list(evidence.others(seen.condition, time.monotonic() + 0.3 * seconds))
     telling = [other for other in others if _tells(other, row.name)]
-    found = searcher.repairs(seen, telling[:2], row.name, like, 0.8 * seconds)
+    found = searcher.repairs(seen, telling[:2], row.name, list(like.values()), 0.65 * (until - time.monotonic()))
     log.debug("%s: %d found, %d tried %s", row.name, len(found), searcher.tried, searcher.why)
     for which, repair in enumerate(found):
-        if not searcher.harmless(which, row.name, seen):
-            continue
-        if all(searcher.holds(which, row.name, other) for other in others):
-            like.append(repair["key"])
+        if searcher.harmless(which, row.name, seen) and all(searcher.holds(which, row.name, o) for o in others):
+            like[row.name] = repair["key"]
+            better = exchanged([seen, *others], row.name)
+            if better is None and repair["cause"] in IN_DOUBT:
+                better = forgotten_path([seen, *others], row.name)
+            if better is not None:
+                repair |= {"cause": better.cause, "says": better.says, "diz": ""}
             return _mended(row, repair)
-    told = identify([seen, *others], row.name)
+    until = max(until, time.monotonic() + AT_LEAST)
+    told = exchanged([seen, *others], row.name) or identify([seen, *others], row.name, until)
     if told is not None:
-        return replace(row, cause=told.cause, explanation=f"dJ/d{row.name}: {told.says}")
-    return replace(row, cause="unknown", explanation=row.explanation or evidence_of(seen, row.name))
+        shape = f"{row.explanation}; " if row.verdict == "invalid" and row.explanation else ""
+        return replace(row, cause=told.cause, explanation=f"{shape}dJ/d{row.name}: {told.says}")
+    unread = f"; its source was not searched: {searcher.why}" if searcher.why else ""
+    return replace(row, cause="unknown", explanation=(row.explanation or evidence_of(seen, row.name)) + unread)
 
 
 def _tells(seen: Observation, name: str) -> bool:
@@ -119,12 +149,34 @@ def _tells(seen: Observation, name: str) -> bool:
     if name not in seen.local:
         return False
     given = seen.given.get(name)
-    return given is None or bool(torch.isfinite(given).all()) and not alike(given, seen.local[name])
+    return given is None or (bool(torch.isfinite(given).all()) and not seen.alike(given, seen.local[name]))
 
 
 def _mended(row: Row, repair: dict[str, Any]) -> Row:
     lines = [f"{file}:{line}  {old}  ->  {new or '(left out)'}" for file, line, old, new in repair["lines"]]
     first = repair["lines"][0]
+    says, diz = (_sentence(repair, language) for language in ("en", "pt"))
+    if row.verdict == "invalid" and row.explanation:
+        says, diz = f"{row.explanation}; {says}", f"{row.explanation}; {diz}"
     return replace(
-        row, cause=repair["cause"], explanation=repair["says"], repair="\n".join(lines), line=f"{first[0]}:{first[1]}"
+        row,
+        cause=repair["cause"],
+        explanation=f"{says}{SEPARATOR}{diz}",
+        repair="\n".join(lines),
+        line=f"{first[0]}:{first[1]}",
     )
+
+
+def _sentence(repair: dict[str, Any], language: str) -> str:
+    """What the mistake is, as the edit says it where it is that edit's own, and how to do it right."""
+    cause = CAUSES[repair["cause"]]
+    own, title, mend = ("says", cause.title, cause.mend) if language == "en" else ("diz", cause.titulo, cause.frase)
+    return f"{repair.get(own) or title}. {mend}"
+
+
+def _in(language: str, row: Row) -> Row:
+    """The row with its explanation in one language; what is told from numbers alone, by its cause's own sentence."""
+    says, _, diz = row.explanation.partition(SEPARATOR)
+    if language == "pt" and row.cause not in ("", "unknown"):
+        says = diz or CAUSES[row.cause].titulo
+    return replace(row, explanation=says)

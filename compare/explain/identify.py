@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from compare.explain.numbers import Candidate, Numbers, multiple, same
-from compare.explain.observe import Observation, alike
-from compare.explain.paths import contributions
-from compare.explain.reach import ACTIVATIONS
+from compare.explain.formulas import Formulas
+from compare.explain.numbers import Candidate, OutOfTime
+from compare.explain.observe import Observation
 
 
 @dataclass(frozen=True)
@@ -23,231 +19,52 @@ class Finding:
     says: str
 
 
-class Formulas(Numbers):
-    """Formulas of what is in reach that are missing, too many, or stand for others."""
-
-    def candidates(self) -> Iterator[Candidate]:
-        """Every repair that makes the step right here, likeliest first."""
-        assert self.given is not None
-        given = self.given.double()
-        if given.shape != self.expected.shape:
-            yield from self.reshaped(given)
-            return
-        yield from self.scaled(given)
-        yield from self.permuted(given)
-        yield from self._multiplied(given)
-        yield from self._added()
-        yield from self.rounded(given)
-        yield from self._recognised(given)
-
-    def _multiplied(self, given: Tensor) -> Iterator[Candidate]:
-        fits = []
-        for term in [*self.reach.factors, *self._slopes()]:
-            if term[1].ndim > given.ndim if isinstance(term, tuple) else term.value.ndim > given.ndim:
-                continue
-            text, value, role = term if isinstance(term, tuple) else (term.text, term.value, term.role)
-            if not _spreads(value, given) or not bool(torch.isfinite(value).all()):
-                continue
-            fits.append((text, value, role))
-            if self.right(given * value):
-                yield Candidate(f"* {text}", _left_out(role, text), f"multiply it by {text}")
-            elif alike(self.expected * value, given) and bool((value != 0).all()):
-                yield Candidate(f"/ {text}", "extra_derivative", f"leave out the factor {text}")
-        slopes = [f for f in fits if f[2] in ("derivative", "complement", "mask", "tensor")][:40]
-        for (n, a, _), (k, b, role) in itertools.permutations(slopes, 2):
-            if bool((a != 0).all()) and alike(self.expected * a, given * b) and not alike(given * 0, given):
-                yield Candidate(f"{n} -> {k}", self._exchanged(n, k, role), f"{k} belongs where {n} stands")
-
-    def _slopes(self) -> Iterator[tuple[str, Tensor, str]]:
-        """Derivatives of known functions at every quantity, whether the forward uses them or not."""
-        for name, value in self.reach.tensors.items():
-            if value.shape != self.expected.shape:
-                continue
-            for kind, activation in ACTIVATIONS.items():
-                if kind in ("sigmoid", "tanh", "softplus", "silu", "exp", "gelu"):
-                    yield f"{kind}'({name})", activation.derivative(activation.function(value), value), "derivative"
-
-    def _exchanged(self, old: str, new: str, role: str) -> str:
-        first = {n for n in self.reach.tensors if n in old}
-        second = {n for n in self.reach.tensors if n in new}
-        if role == "mask":
-            return "wrong_mask"
-        shape_of = {text.replace(n, "_") for text in (old,) for n in first}
-        if role == "derivative" or self.target not in self.reach.inputs:
-            if shape_of & {new.replace(n, "_") for n in second} and first != second:
-                relation = {self.reach.relation(a, b) for a in first for b in second}
-                return (
-                    "derivative_at_wrong_place"
-                    if "activation" in relation
-                    else "wrong_layer"
-                    if "layer" in relation
-                    else "wrong_operand"
-                )
-            if role in ("derivative", "complement"):
-                return "wrong_activation_derivative"
-        return "wrong_operand"
-
-    def _added(self) -> Iterator[Candidate]:
-        error = self.error
-        inputs = self.target in self.seen.inputs
-        own = self.reach.tensors.get(self.target)
-        if inputs and own is not None and (coefficient := multiple(error, own)) is not None:
-            constants = {t.text: t.value for t in self.reach.numbers if t.role == "constant"}
-            given_l2 = any(same(coefficient, v) for v in constants.values())
-            name = next((n for n, v in constants.items() if same(coefficient, v)), f"{coefficient:.6g}")
-            missing = given_l2 and coefficient > 0 and self._no_penalty(own)
-            yield Candidate(
-                "own " + (name if given_l2 else "other"),
-                "missing_l2" if missing else "wrong_l2",
-                f"add {name} * {self.target}",
-            )
-        parts = contributions(self.seen.graph, self.target, {n: g for n, g in self.seen.given.items()})
-        if len(parts) > 1:
-            for index, part in enumerate(parts):
-                part = part.double() * self.seen.scale.get(self.target, 1.0)
-                if alike(part, part * 0):
-                    continue
-                if alike(error, part):
-                    yield Candidate(
-                        f"path {index}",
-                        "missing_path",
-                        f"add the gradient of use {index + 1} of {len(parts)} of {self.target}",
-                    )
-                elif alike(-error, part):
-                    yield Candidate(
-                        f"twice {index}", "path_twice", f"take the gradient of use {index + 1} of {len(parts)} out once"
-                    )
-                elif self.given is not None and alike(self.given, part):
-                    yield Candidate(
-                        f"only {index}",
-                        "missing_path",
-                        f"only use {index + 1} of {len(parts)} of {self.target} counts; add the others",
-                    )
-        yield from self._cut()
-        for term in [*self.handed.plain, *self.handed.products(tuple(error.shape))]:
-            if term.value.shape != error.shape or term.text == self.target:
-                continue
-            coefficient = multiple(error, term.value.double())
-            if coefficient is None:
-                continue
-            if same(abs(coefficient), 1.0):
-                yield Candidate(
-                    f"{coefficient:+.0f} {term.text}",
-                    "missing_path" if coefficient > 0 else "path_twice",
-                    f"{'add' if coefficient > 0 else 'take out'} {term.text}",
-                )
-            else:
-                name = next(
-                    (t.text for t in self.reach.numbers if t.role == "constant" and same(abs(coefficient), t.value)),
-                    "",
-                )
-                if name and coefficient > 0 and " @ d" in term.text:
-                    yield Candidate(
-                        f"{name} {term.text}",
-                        "updated_weight",
-                        f"the weight has been updated already: add {name} * {term.text}",
-                    )
-
-    def _cut(self) -> Iterator[Candidate]:
-        """A path through one or two named quantities left out, or counted twice."""
-        if self.target not in self.seen.order:
-            return
-        before = self.seen.order[: self.seen.order.index(self.target)]
-        through = [n for n in before if n not in self.seen.inputs][-6:]
-        for some in [*((n,) for n in through), *itertools.combinations(through, 2)]:
-            for factor, cause, words in ((0.0, "missing_path", "add"), (2.0, "path_twice", "take out once")):
-                moved = {n: g * factor for n, g in self.seen.local.items() if n in some}
-                changed = self.seen.expect(self.seen.given | moved)[self.target]
-                if self.given is not None and not alike(changed, self.expected) and alike(self.given, changed):
-                    yield Candidate(f"{words} {some}", cause, f"{words} what comes through {' and '.join(some)}")
-
-    def _no_penalty(self, own: Tensor) -> bool:
-        """Whether the given gradient has no share of its own weight: what J's data part alone would give."""
-        parts = contributions(self.seen.graph, self.target, dict(self.seen.given))
-        return len(parts) < 2 or (self.given is not None and any(alike(self.given, p.double()) for p in parts))
-
-    def _recognised(self, given: Tensor) -> Iterator[Candidate]:
-        """What the given gradient is and what it should be, where both are products of what is in reach."""
-        products = list(self.handed.products(tuple(given.shape)))
-        wanted = [p for p in products if alike(p.value.double(), self.expected)]
-        for right in wanted[:2]:
-            for was in products:
-                if alike(was.value.double(), given):
-                    yield Candidate(
-                        f"{was.text} -> {right.text}",
-                        self._mixed(was.text, right.text),
-                        f"it is {was.text}; it should be {right.text}",
-                    )
-            yield from self._samples(given, right.text)
-        for p in self.reach.plain:
-            dp = self.handed.tensors.get(f"d{p.text}")
-            if p.value.shape == given.shape and dp is not None and p.value.ndim:
-                full = p.value * (dp - (p.value * dp).sum(-1, keepdim=True))
-                if self.right(full) and alike(given, dp * p.value * (1 - p.value)):
-                    yield Candidate(
-                        "softmax",
-                        "diagonal_jacobian",
-                        f"subtract {p.text} * ({p.text} * d{p.text}).sum(-1, keepdim=True), not its diagonal",
-                    )
-
-    def _mixed(self, was: str, right: str) -> str:
-        if was.replace(".T", "") == right.replace(".T", "") or sorted(was.replace(".T", "").split()) == sorted(
-            right.replace(".T", "").split()
-        ):
-            return "missing_transpose" if "@" in was and "@" in right else "elementwise_for_matmul"
-        if ("@" in was) != ("@" in right):
-            return "elementwise_for_matmul"
-        old, new = (set(t.replace(".T", "").replace("@", " ").replace("*", " ").split()) for t in (was, right))
-        relation = {self.handed.relation(a, b) for a in old - new for b in new - old}
-        return (
-            "derivative_at_wrong_place"
-            if "activation" in relation
-            else "wrong_layer"
-            if "layer" in relation
-            else "wrong_index"
-            if "step" in relation
-            else "wrong_operand"
-        )
-
-    def _samples(self, given: Tensor, product: str) -> Iterator[Candidate]:
-        left, _, right = product.partition(" @ ")
-        if not right or not left.endswith(".T") or right.endswith(".T"):
-            return
-        a, b = self.handed.tensors[left.removesuffix(".T")], self.handed.tensors[right]
-        terms = torch.stack([torch.outer(x, y).flatten() for x, y in zip(a, b, strict=True)], 1)
-        if terms.shape[0] < terms.shape[1] or len(a) < 2:
-            return
-        weights = torch.linalg.lstsq(terms, given.flatten()[:, None]).solution[:, 0]
-        if not alike(terms @ weights, given.flatten()) or not bool((((weights - weights.round()).abs()) < 1e-6).all()):
-            return
-        count = [round(w) for w in weights.tolist()]
-        if set(count) <= {0, 1} and 0 in count:
-            last = count == [0] * (len(count) - 1) + [1]
-            what = "only the last sample counts" if last else "not every sample counts"
-            yield Candidate(
-                "last" if last else "some", "overwritten" if last else "some_samples", f"{what}; sum over all"
-            )
-
-
-def identify(observations: Sequence[Observation], target: str) -> Finding | None:
-    """The mistake in a step, if one repair makes it right under every condition at which it is wrong."""
-    numbers = [Formulas(seen, target) for seen in observations if target in seen.local]
-    telling = [each for each in numbers if each.tells]
-    if not telling:
-        return None
-    first, others = telling[0], telling[1:]
-    others_keys: list[set[str]] = [{c.key for c in each.candidates()} for each in others]
-    for candidate in first.candidates():
-        if all(candidate.key in keys for keys in others_keys):
-            return Finding(candidate.cause, candidate.says)
+def exchanged(observations: Sequence[Observation], target: str) -> Finding | None:
+    """The mistake of having returned one quantity's gradient as another's, and the reverse."""
+    telling = [seen for seen in observations if Formulas(seen, target).tells]
+    for other in telling[0].given if telling else ():
+        if other != target and all(_crossed(seen, target, other) for seen in telling):
+            return Finding("wrong_operand", f"it is dJ/d{other}: the two are exchanged")
     return None
 
 
-def _left_out(role: str, text: str) -> str:
-    if role == "derivative" or (role == "mask" and ">" in text):
-        return "missing_activation_derivative"
-    return "wrong_mask" if role == "mask" else "missing_factor"
+def forgotten_path(observations: Sequence[Observation], target: str) -> Finding | None:
+    """The mistake of a gradient that is exactly what some of the uses of its quantity send back, not all of them."""
+    telling = [numbers for seen in observations if (numbers := Formulas(seen, target)).tells]
+    common: set[str] | None = None
+    words = ""
+    for numbers in telling:
+        here = {each.key: each.says for each in numbers.paths() if each.cause == "missing_path"}
+        common = set(here) if common is None else common & set(here)
+        words = next((here[key] for key in sorted(common)), "")
+    return Finding("missing_path", words) if common else None
 
 
-def _spreads(value: Tensor, over: Tensor) -> bool:
-    return all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(over.shape), strict=False))
+def _crossed(seen: Observation, one: str, other: str) -> bool:
+    if not {one, other} <= seen.given.keys() & seen.local.keys() or seen.alike(seen.local[one], seen.local[other]):
+        return False
+    return seen.alike(seen.given[one], seen.local[other]) and seen.alike(seen.given[other], seen.local[one])
+
+
+def identify(observations: Sequence[Observation], target: str, until: float = math.inf) -> Finding | None:
+    """The mistake in a step, if one repair makes it right under every condition at which it is wrong.
+
+    `until`, by time.monotonic(), it is looked for.
+    """
+    numbers = [Formulas(seen, target, until) for seen in observations if target in seen.local]
+    telling = [each for each in numbers if each.tells]
+    staged = [each.stages() for each in telling]
+    for stage in zip(*staged, strict=False):
+        common: list[Candidate] | None = None  # of all looked at so far, as the first tells them
+        for candidates in stage:
+            try:
+                here = list(candidates())
+            except OutOfTime:
+                return None
+            keys = {candidate.key for candidate in here}
+            common = here if common is None else [candidate for candidate in common if candidate.key in keys]
+            if not common:
+                break
+        if common:
+            return Finding(common[0].cause, common[0].says)
+    return None

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import torch
 
-from compare.explain.search import Applied, Candidate, Found, Search
+from compare.explain.candidates import Candidate
+from compare.explain.search import Applied, Found, Search
 from compare.explain.shown import shown
 from compare.explain.trial import RESULT, Trial, gradient
 
@@ -62,5 +63,5 @@ def _mutant(trial: Trial, search: Search, candidate: Candidate) -> Found | None:
         value = gradient(result.get(search.target))
         if value is None or value.shape != search.expected.shape or not bool(torch.isfinite(value).all()):
             return None
-        lines = [shown(site.place, trial, proposal.new) for site, proposal in candidate.changes]
-        return Found(candidate.cause, candidate.key, lines, list(codes), candidate.edit.says, candidate.edit.diz)
+        lines = shown([(site.place, proposal.new) for site, proposal in candidate.changes], trial)
+        return Found(candidate.cause, candidate.key, lines, list(codes))

@@ -18,6 +18,8 @@ from compare.check.hooks import Forward, Graph, trace
 from compare.check.scale import Convention
 from compare.explain.reach import tensor
 
+ROUNDING = 1e-14  # of the largest gradient
+
 
 @dataclass
 class Observation:
@@ -37,11 +39,41 @@ class Observation:
         default_factory=dict
     )  # gradients of another shape than their quantity's, as returned
 
+    @functools.cached_property
+    def floor(self) -> float:
+        """What rounding leaves of a gradient that is zero, as that of the scores of a single class."""
+        sizes = [float(g.abs().max()) for g in self.local.values() if g.numel() and bool(torch.isfinite(g).all())]
+        return ROUNDING * max(sizes, default=0.0)
+
+    def alike(self, a: Tensor, b: Tensor) -> bool:
+        """Whether two gradients are the same formula's here."""
+        return alike(a, b, floor=self.floor)
+
     def expect(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What each gradient should be, given these upstream of it."""
         usable = {n: g / self.scale.get(n, 1.0) for n, g in given.items() if n in self.local}
         usable = {n: g for n, g in usable.items() if bool(torch.isfinite(g).all())}
         return {n: g * self.scale.get(n, 1.0) for n, g in self.graph.gradients(usable).items()}
+
+    def after(self, target: str) -> dict[str, Tensor]:
+        """What the steps that are right, given their deltas, have to give once `target` is right.
+
+        Those that depend on another wrong delta, which may depend on `target` itself, are left out.
+        """
+        upstream = set(self.deltas(target)) | {target}
+        right = [n for n in self.right if n not in upstream]
+        wrong = [n for n in self.given if n in self.local and n not in upstream and n not in right]
+        kept = {n: self.given[n] for n in (*self.deltas(target), *wrong)} | {target: self.local[target]}
+        expected = self.expect(kept)
+        for other in wrong:
+            moved = self.expect(kept | {other: self.given[other] * 1.5 + 0.1})
+            right = [n for n in right if n in moved and torch.equal(moved[n], expected[n])]
+        return {n: expected[n] for n in right if n in expected}
+
+    @functools.cached_property
+    def right(self) -> list[str]:
+        """The quantities whose gradient is right, given their deltas."""
+        return [n for n, g in self.given.items() if n in self.local and self.alike(g, self.local[n])]
 
     def deltas(self, target: str) -> list[str]:
         """The intermediates whose gradients the step may use: those given and nearer to J."""
@@ -101,11 +133,11 @@ def _noting(backward: Backward, returned: dict[str, Any]) -> Backward:
 CLOSE = 1e-7  # relative to the RMS of a gradient: nearer than any other formula that is tried, further than rounding
 
 
-def alike(a: Tensor, b: Tensor, close: float = CLOSE) -> bool:
-    """Whether two gradients are the same formula's."""
+def alike(a: Tensor, b: Tensor, close: float = CLOSE, floor: float = 0.0) -> bool:
+    """Whether two gradients are the same formula's: equal but for rounding, or for less than `floor`."""
     if a.shape != b.shape:
         return False
     if not a.numel() or not bool(torch.isfinite(b).all()):
         return True
     size = float(b.double().square().mean().sqrt())
-    return bool(((a.double() - b.double()).abs() <= close * size).all())
+    return bool(((a.double() - b.double()).abs() <= close * size + floor).all())

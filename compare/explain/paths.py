@@ -30,7 +30,8 @@ def contributions(graph: Graph, target: str, deltas: Mapping[str, Tensor]) -> li
 
         return take
 
-    waiting, seen = [graph.J.grad_fn], set()
+    waiting: list[Any] = [graph.J.grad_fn]
+    seen: set[Any] = set()
     while waiting and len(seen) < NODES:
         node = waiting.pop()
         if node is None or node in seen:

@@ -16,6 +16,7 @@ from compare.check.hooks import Forward
 from compare.check.inputs import dimension_names
 from compare.check.scale import Convention
 from compare.check.verdict import OK, judge
+from compare.explain.bench import Bench
 from compare.explain.observe import Observation, alike, observe
 from compare.explain.searcher import Searcher
 
@@ -69,19 +70,21 @@ def power(
     mutants: int = MUTANTS,
     seconds: float = SECONDS,
     seed: int = 0,
+    bench: Bench | None = None,
 ) -> Power:
     """Plant mistakes in a backward one by one, and run the check on each.
 
     Mutants come from the table of edits, evenly over its kinds, and run in a child process. A mutant is caught at the
     first condition whose verdict is not ok. One that gives the same numbers everywhere is equivalent; for the others
-    that survive, larger sizes and other seeds are tried to tell what would catch them.
+    that survive, larger sizes and other seeds are tried to tell what would catch them. `bench` is where mutants run in
+    a process that is a child.
     """
     started = time.monotonic()
     everywhere = list(conditions(inputs, seed))
     plain = observe(forward, backward, inputs, everywhere[0], Convention())
     if plain is None:
         return Power((), why="the forward does not run")
-    with Searcher(backward) as searcher:
+    with Searcher(backward, bench) as searcher:
         asked = {
             "values": plain.values,
             "inputs": sorted(plain.inputs),

@@ -50,15 +50,15 @@ class Program:
 
 def read(function: Callable[..., Any]) -> Program:
     """The program of a backward. Raises NotReadable where its source is missing, not its own, or not pure."""
-    if not isinstance(function, FunctionType):
-        function = getattr(function, "__func__", function)
-        raise_if(not isinstance(function, FunctionType), "it is no plain function")
-    raise_if(hasattr(function, "__wrapped__"), "it is wrapped by a decorator")
+    plain = function if isinstance(function, FunctionType) else getattr(function, "__func__", None)
+    if not isinstance(plain, FunctionType):
+        raise NotReadable("it is no plain function")
+    raise_if(hasattr(plain, "__wrapped__"), "it is wrapped by a decorator")
     pieces: dict[str, tuple[Any, Piece]] = {}
     modules: dict[str, str] = {}
     constants: dict[str, Any] = {}
-    main = _piece(function)
-    _gather(function, main, pieces, modules, constants)
+    main = _piece(plain)
+    _gather(plain, main, pieces, modules, constants)
     return Program(main, tuple(piece for _, piece in reversed(pieces.values())), modules, constants)
 
 

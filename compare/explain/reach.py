@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compare.explain.activations import ACTIVATIONS
+
 ALIKE = 1e-9  # relative: two values are the same formula, for the purpose of recognising one
+ALMOST = 1e-2  # relative: two values that an epsilon tells apart
 PRODUCTS = 400  # products of two matrices that are looked at
 
 
@@ -28,43 +31,6 @@ class Term:
     text: str
     value: Any
     role: str  # derivative, mask, size, number, constant, tensor, complement, product, power
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An elementwise function, and its derivative in its output a or its input z, as text and as a function of both."""
-
-    function: Callable[[Tensor], Tensor]
-    text: str
-    derivative: Callable[[Tensor, Tensor], Tensor]
-
-
-ACTIVATIONS = {
-    "sigmoid": Activation(torch.sigmoid, "{a} * (1 - {a})", lambda a, z: a * (1 - a)),
-    "tanh": Activation(torch.tanh, "(1 - {a} ** 2)", lambda a, z: 1 - a * a),
-    "relu": Activation(torch.relu, "({z} > 0)", lambda a, z: (z > 0).double()),
-    "exp": Activation(torch.exp, "{a}", lambda a, z: a),
-    "log": Activation(torch.log, "(1 / {z})", lambda a, z: 1 / z),
-    "sqrt": Activation(torch.sqrt, "(0.5 / {a})", lambda a, z: 0.5 / a),
-    "square": Activation(torch.square, "(2 * {z})", lambda a, z: 2 * z),
-    "softplus": Activation(torch.nn.functional.softplus, "torch.sigmoid({z})", lambda a, z: torch.sigmoid(z)),
-    "elu": Activation(
-        torch.nn.functional.elu,
-        "torch.where({z} > 0, 1.0, torch.exp({z}))",
-        lambda a, z: torch.where(z > 0, torch.ones_like(z), torch.exp(z)),
-    ),
-    "gelu": Activation(
-        torch.nn.functional.gelu,
-        "(0.5 * (1 + torch.erf({z} * 0.5 ** 0.5)) + {z} * torch.exp(-0.5 * {z} ** 2) / (2 * torch.pi) ** 0.5)",
-        lambda a, z: 0.5 * (1 + torch.erf(z * 0.5**0.5)) + z * torch.exp(-0.5 * z * z) / (2 * math.pi) ** 0.5,
-    ),
-    "cube": Activation(lambda z: z**3, "(3 * {z} ** 2)", lambda a, z: 3 * z * z),
-    "silu": Activation(
-        torch.nn.functional.silu,
-        "torch.sigmoid({z}) * (1 + {z} * (1 - torch.sigmoid({z})))",
-        lambda a, z: torch.sigmoid(z) * (1 + z * (1 - torch.sigmoid(z))),
-    ),
-}
 
 
 def tensor(value: Any) -> Tensor | None:
@@ -124,10 +90,20 @@ class Reach:
                     break
         return found
 
+    def is_size(self, value: float) -> bool:
+        """Whether a number is how many there are of something: along an axis, or along two."""
+        return value > 1 and value in self._counts
+
+    @cached_property
+    def _counts(self) -> set[float]:
+        shapes = [value.shape for value in (*self.tensors.values(), *self.whole.values())]
+        along = {float(size) for shape in shapes for size in shape}
+        return along | {float(a * b) for shape in shapes for a, b in itertools.combinations(shape, 2)}
+
     @cached_property
     def sizes(self) -> list[Term]:
         """Sizes of what is in reach, as numbers that have a name or as expressions."""
-        found: dict[str, float] = {n: v for n, v in self.scalars.items() if v.is_integer() and v > 1}
+        found: dict[str, float] = {n: v for n, v in self.scalars.items() if self.is_size(v)}
         seen = dict.fromkeys(found.values(), 1)
         for name in (*self.tensors, *self.whole):
             value = self.tensors.get(name, self.whole.get(name))
@@ -140,13 +116,16 @@ class Reach:
                     found[f"{name}.shape[{axis}]" if axis else f"len({name})"] = float(size)
         if self.target in self.tensors and self.tensors[self.target].ndim > 1:
             found[f"{self.target}.numel()"] = float(self.tensors[self.target].numel())
+        for term in self.masks:
+            if ">" not in term.text and 1 < float(term.value.sum()) < term.value.numel():
+                found[f"{term.text}.sum()"] = float(term.value.sum())
         return [Term(text, value, "size") for text, value in found.items()]
 
     @cached_property
     def numbers(self) -> list[Term]:
         """Plain numbers and the derivation's own constants."""
         plain_numbers = [Term(f"{v:g}", v, "number") for v in (2.0, 0.5, 3.0, 4.0, 0.25)]
-        own = [Term(n, v, "constant") for n, v in self.scalars.items() if not (v.is_integer() and v > 1) and v != 0]
+        own = [Term(n, v, "constant") for n, v in self.scalars.items() if not self.is_size(v) and v != 0]
         own += [Term(f"(1 - {t.text})", 1 - t.value, "constant") for t in own if 0 < t.value < 1]
         roots = [Term(f"{s.text} ** 0.5", math.sqrt(s.value), "size") for s in self.sizes]
         return [*own, *plain_numbers, *roots]
@@ -164,6 +143,12 @@ class Reach:
             value = torch.where(self.tensors[z] > 0, 1.0, slope).double()
             found.append((z != self.target, Term(f"torch.where({z} > 0, 1.0, {slope:.6g})", value, "derivative")))
         return [term for _, term in sorted(found, key=lambda each: each[0])]
+
+    @cached_property
+    def own_slopes(self) -> set[str]:
+        """The derivatives of the target's own activation: what a delta lacks or has wrong more often than anything."""
+        pairs = {(ACTIVATIONS[name].text.format(a=a, z=z), z) for a, (name, z) in self.activations.items()}
+        return {text for text, z in pairs if plain(z) == self.target}
 
     @cached_property
     def _leaky(self) -> list[tuple[str, str]]:
@@ -241,13 +226,39 @@ class Reach:
                 count += 1
                 yield Term(f"{n} * {k}", a * b, "product")
 
+    def effect(self, old: Tensor | None, new: Tensor | None) -> str:
+        """The mistake of a quantity that lacks a factor, has a derivative too many, or is almost the other one."""
+        if old is None or new is None or old.shape != new.shape or not old.numel():
+            return ""
+        if 0 < float((old - new).norm()) < ALMOST * float(new.norm()):
+            return "wrong_epsilon"
+        if old.ndim <= 4 and not bool((old == new).all()):
+            axes = range(old.ndim)
+            some = (c for r in range(1, old.ndim + 1) for c in itertools.combinations(axes, r))
+            if any(torch.equal(new.flip(c), old) for c in some):
+                return "wrong_index"
+            if old.ndim > 1 and any(torch.equal(new.transpose(a, b), old) for a, b in itertools.combinations(axes, 2)):
+                return "missing_transpose"
+        for term in self.derivatives:
+            if term.value.shape != old.shape:
+                continue
+            if _same(old * term.value, new):
+                return "missing_activation_derivative"
+            if _same(new * term.value, old):
+                return "extra_derivative"
+        for term in self.plain:
+            factor = plain(term.text) in self.quantities and term.value.ndim and spreads(term.value, old)
+            if factor and _same(old * term.value, new):
+                return "missing_factor"
+        return ""
+
     def target_follows(self, old: str, new: str) -> bool:
         """Whether one of two names is the target's own value, or what the forward makes of it."""
         own = {plain(a) for a, (_, z) in self.activations.items() if plain(z) == self.target} | {self.target}
         return bool({plain(old), plain(new)} & own)
 
     def relation(self, old: str, new: str) -> str:
-        """What one name is to another: another layer's, the activation of it, its update, a size, or nothing special."""
+        """What one name is to another: another layer's (`layer`), its `activation`, another `step`, or `other`."""
         old, new = plain(old), plain(new)
         pairs = {(plain(a), plain(z)) for a, (_, z) in self.activations.items()}
         if (old, new) in pairs or (new, old) in pairs:
@@ -261,6 +272,16 @@ class Reach:
         if {old, new} & {"x", "X"} and {first, second} & {"a", "h"}:
             return "layer"
         return "other"
+
+
+def spreads(value: Tensor, over: Tensor) -> bool:
+    """Whether a factor leaves the other's shape as it is."""
+    same = all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(over.shape), strict=False))
+    return value.ndim <= over.ndim and same
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).norm() <= 1e-9 * b.norm()) and bool(b.norm() > 0)
 
 
 def plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The search for a repair: edits of a program, likeliest first, until the wrong step comes right. Child process only."""
+"""The search for a repair: edits, likeliest first, until the wrong step comes right. Child process only."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from compare.explain.trial import RESULT, compiled, gradient
 CLOSE = 1e-8  # relative error below which a candidate is verified further
 ENOUGH = 6  # candidates that come right on one condition: the likeliest is mostly among the first
 WINDOW = 1.2  # in cost: how much less likely than the first that came right the last one tried may be
+LONGER = 0.3  # seconds that are spent on others after the first one that came right
 PAIRS = 10  # first edits that bring a step nearer, tried with a second
 
 
@@ -51,18 +52,22 @@ class Search(Candidates):
                 second = Search(
                     self.trial, self.target, self.expected, self.inputs, self.quantities, self.deltas, self.others
                 )
-                second.upstream = self.upstream
-                before = [shown(site.place, self.trial, proposal.new) for site, proposal in first.changes]
+                second.upstream, second.after, second.floor = self.upstream, self.after, self.floor
+                before = shown([(site.place, proposal.new) for site, proposal in first.changes], self.trial)
                 found = second._round(time.monotonic() + share, [], pair=True)
             self.tried += second.tried
             if found:
                 for each in found:
                     each.shown = _merged(before, each.shown)
-                    each.cause = _joined(first.cause, each.cause)
+                    moved = _moved(first.kind, each.key)
+                    each.cause = "order_of_operations" if moved else _joined(first.cause, each.cause)
+                    each.says = "a term stands in the wrong place" if moved else each.says
+                    each.diz = "um termo está no lugar errado" if moved else each.diz
                 return found
         return []
 
     def _round(self, deadline: float, like: list[str], pair: bool = False) -> list[Found]:
+        started = time.monotonic()
         self.snapshots = self.trial.snapshots()
         result = self.snapshots[-1].get(RESULT)
         if not isinstance(result, Mapping):
@@ -71,6 +76,9 @@ class Search(Candidates):
             self.upstream = {n: gradient(result[n]) for n in self.deltas if n in result and n != self.target}
         given = gradient(result.get(self.target))
         self.start_error = self._error(given)
+        if self.start_error <= CLOSE:
+            return []  # it differs by rounding alone: no edit can be told from another
+        self.until = started + 0.5 * (deadline - started)
         candidates = self.ordered(like)
         found: list[tuple[float, Found]] = []
         for position, candidate in enumerate(candidates):
@@ -83,6 +91,9 @@ class Search(Candidates):
             self.tried += 1
             repaired = self._attempt(candidate)
             if repaired is not None:
+                now = time.monotonic()
+                if not found:
+                    deadline = min(deadline, now + max(LONGER, 0.3 * (now - started)))
                 found.append((candidate.cost, repaired))
         return [each for _, each in found]
 
@@ -105,10 +116,12 @@ class Search(Candidates):
                 if error < 0.9 * self.start_error:
                     self.nearer.append((error, candidate))
                 return None
-            if not all(self._holds(codes, other) for other in self.others):
+            if not self._harmless(result) or not all(self._holds(codes, other) for other in self.others):
                 return None
-            lines = [shown(site.place, self.trial, proposal.new) for site, proposal in candidate.changes]
-            return Found(candidate.cause, candidate.key, lines, codes, candidate.edit.says, candidate.edit.diz)
+            lines = shown([(site.place, proposal.new) for site, proposal in candidate.changes], self.trial)
+            own = candidate.cause == candidate.edit.cause  # else the cause's own words fit better
+            says, diz = (candidate.edit.says, candidate.edit.diz) if own else ("", "")
+            return Found(candidate.cause, candidate.kind, lines, codes, says, diz)
 
     def _holds(self, codes: list[CodeType | None], other: Elsewhere) -> bool:
         """Whether a candidate is right at other values too."""
@@ -123,7 +136,7 @@ class Search(Candidates):
         if value is None or value.shape != other.expected.shape:
             return False
         size = float(other.expected.square().mean().sqrt()) if value.numel() else 0.0
-        return bool(((value - other.expected).abs() <= 10 * CLOSE * size).all())
+        return bool(((value - other.expected).abs() <= 10 * CLOSE * size + other.floor).all())
 
     def _run(self, codes: list[CodeType | None], start: int, candidate: Candidate) -> Any:
         creates = candidate.edit.name in ("assign or add", "copy before changing", "swap the operator")
@@ -137,6 +150,17 @@ class Search(Candidates):
             if after is None or before is None or after.shape != before.shape:
                 return False
             if bool((after - before).abs().max() > CLOSE * before.abs().max()):
+                return False
+        return True
+
+    def _harmless(self, result: Mapping[str, Any]) -> bool:
+        """Whether the steps that were right, given their deltas, are right given the mended one."""
+        for name, expected in self.after.items():
+            value = gradient(result.get(name))
+            if value is None or value.shape != expected.shape:
+                return False
+            size = float(expected.square().mean().sqrt()) if expected.numel() else 0.0
+            if not bool(((value - expected).abs() <= 10 * CLOSE * size + self.floor).all()):
                 return False
         return True
 
@@ -156,6 +180,14 @@ def _merged(first: list[Shown], second: list[Shown]) -> list[Shown]:
         before = lines.get((s.file, s.line))
         lines[s.file, s.line] = s if before is None else Shown(s.file, s.line, before.old, s.new)
     return list(lines.values())
+
+
+def _moved(first: str, second: str) -> bool:
+    """Whether one edit takes a term or factor out and the other puts the same one in elsewhere."""
+    (out, gone), (put, new) = (key.partition(": ")[::2] for key in (first, second))
+    if out != "take a factor or term out":
+        return False
+    return put in ("put a term in", "put a factor in") and gone[2:] == new[2:].partition(" @ ")[0]
 
 
 def _joined(first: str, second: str) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from compare.check.backward import Backward
 from compare.check.codec import pack
 from compare.explain.bench import Bench
-from compare.explain.observe import Observation, alike
+from compare.explain.observe import Observation
 from compare.explain.program import NotReadable, Program, read
 from compare.isolate import Child, Failure, Limits
 from compare.wire import WireError
 
-GRACE = 5.0  # seconds that a request may take beyond what it was given
+GRACE = 2.0  # seconds that a request may take beyond what it was given
 MEMORY = 2 * 2**30
 LOADING = 20.0  # seconds
 RUN = 5.0  # seconds for one run of one edited backward
@@ -41,16 +42,24 @@ class Searcher:
         if self.child is not None:
             self.child.close()
 
+    def start(self, seconds: float = LOADING) -> None:
+        """Start the child, unless it is there, and give it the program."""
+        try:
+            if self.program is not None and self.child is None and self.bench is None:
+                self.child = Child("compare.explain.bench:Bench", Limits(memory=MEMORY, seconds=seconds), threads=1)
+                self._ask("load", self._sent(), seconds)
+            elif self.program is not None and self.bench is not None and self.bench.program is None:
+                self._ask("load", self._sent(), seconds)
+        except (Failure, WireError) as error:
+            self.why = str(error)
+            self.program = None
+
     def call(self, method: str, asked: dict[str, Any], seconds: float) -> tuple[Any, dict[str, Tensor]] | None:
         """The child's answer; None where there is none. A child that was ended is not started again."""
+        self.start()
         if self.program is None:
             return None
         try:
-            if self.child is None and self.bench is None:
-                self.child = Child("compare.explain.bench:Bench", Limits(memory=MEMORY), threads=1)
-                self._ask("load", self._sent(), LOADING)
-            elif self.bench is not None and self.bench.program is None:
-                self._ask("load", self._sent(), LOADING)
             return self._ask(method, asked, seconds)
         except (Failure, WireError) as error:
             self.why = str(error)
@@ -86,8 +95,10 @@ class Searcher:
             "inputs": sorted(seen.inputs),
             "quantities": sorted(seen.quantities),
             "deltas": seen.deltas(target),
+            "after": seen.after(target),
+            "floor": seen.floor,
             "like": like,
-            "others": [(o.values, o.local[target]) for o in others if target in o.local],
+            "others": [(o.values, o.local[target], o.floor) for o in others if target in o.local],
             "seconds": seconds,
         }
         answer = self.call("search", asked, seconds + GRACE)
@@ -103,11 +114,17 @@ class Searcher:
         return None if answer is None else answer[1]
 
     def holds(self, which: int, target: str, seen: Observation) -> bool:
-        """Whether a repair makes the step right here too, and leaves the deltas that it was handed alone."""
+        """Whether a repair makes the step right here too, and leaves the deltas that it was handed alone.
+
+        Where the step itself overflows (0 / 0 of saturated outputs), nothing can be told of its repair.
+        """
+        given = seen.given.get(target)
+        if given is not None and not bool(torch.isfinite(given).all()):
+            return True
         gradients = self.run(which, seen.values)
-        if gradients is None or target not in gradients or not alike(gradients[target], seen.local[target]):
+        if gradients is None or target not in gradients or not seen.alike(gradients[target], seen.local[target]):
             return False
-        return all(n in gradients and alike(gradients[n], seen.given[n]) for n in seen.deltas(target))
+        return all(n in gradients and seen.alike(gradients[n], seen.given[n]) for n in seen.deltas(target))
 
     def harmless(self, which: int, target: str, seen: Observation) -> bool:
         """Whether every step that was right, given its deltas, is right given the mended ones."""
@@ -116,5 +133,4 @@ class Searcher:
             return False
         new = seen.given | {n: g for n, g in gradients.items() if n in seen.local and g.shape == seen.local[n].shape}
         expected = seen.expect(new)
-        right = [n for n, g in seen.given.items() if n in seen.local and alike(g, seen.local[n])]
-        return all(alike(new[n], expected[n]) for n in right if n != target and n in expected)
+        return all(seen.alike(new[n], expected[n]) for n in seen.right if n != target and n in expected)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from compare.check.report import Report, Row
-from compare.check.subject import find, find_backward
+from compare.check.subject import find, find_backward, find_reference
 from compare.child import load
 from compare.explain.bench import Bench
 from compare.explain.causes import CAUSES
 from compare.explain.explanation import SECONDS, WRONG, explain
+from compare.explain.layer import explain_layer
+from compare.explain.power import Mutant, Power, power
 from compare.isolate import Child, Failure, Limits
 from compare.wire import WireError
 
@@ -26,17 +28,38 @@ GRACE = 10.0  # seconds to import the file
 class Explain:
     """A service for `compare.isolate.Child`: it is the child in which the file, and edits of its backward, run."""
 
-    def explain(self, data: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
-        """The explained rows of `data["rows"]`: their cause, explanation, repair and line by name."""
+    def power(self, data: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        """What the check of a file is worth, as data."""
         subject = find(load(data["path"]), data["name"])
         if subject.kind != "derivation":
+            return asdict(Power((), why=f"a {subject.kind} has no backward of its own to plant mistakes in")), {}
+        found = power(
+            subject.parts["forward"],
+            subject.parts["backward"],
+            subject.parts["inputs"],
+            seconds=data["seconds"],
+            seed=data["seed"],
+            bench=Bench(),
+        )
+        return asdict(found), {}
+
+    def explain(self, data: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        """The explained rows of `data["rows"]`: their cause, explanation, repair and line by name."""
+        module = load(data["path"])
+        subject = find_reference(module, data["name"]) if data["hand"] else find(module, data["name"])
+        if subject.kind == "function":
             return {}, {}
-        backward = subject.parts["backward"]
-        if data["hand"]:
-            backward, _ = find_backward(load(data["hand"]), data["hand_name"])
         rows = tuple(
             Row(name, verdict, condition=c, explanation=e, line=at) for name, verdict, c, e, at in data["rows"]
         )
+        if subject.kind == "layer":
+            given = {name: subject.parts[name] for name in ("y", "loss", "twin", "params")}
+            layer, x = subject.parts["layer"], subject.parts["x"]
+            report = explain_layer(Report(rows), layer, x, **given, seed=data["seed"], seconds=data["seconds"])
+            return _words(report), {}
+        backward = subject.parts["backward"]
+        if data["hand"]:
+            backward, _ = find_backward(load(data["hand"]), data["hand_name"])
         report = explain(
             Report(rows),
             subject.parts["forward"],
@@ -44,9 +67,14 @@ class Explain:
             subject.parts["inputs"],
             seconds=data["seconds"],
             seed=data["seed"],
+            language=data["language"],
             bench=Bench(),
         )
-        return {row.name: {field: getattr(row, field) for field in FIELDS} for row in report.rows}, {}
+        return _words(report), {}
+
+
+def _words(report: Report) -> dict[str, dict[str, str]]:
+    return {row.name: {field: getattr(row, field) for field in FIELDS} for row in report.rows}
 
 
 def explain_file(
@@ -58,6 +86,7 @@ def explain_file(
     hand_name: str = "",
     seconds: float = SECONDS,
     seed: int = 0,
+    language: str = "en",
     memory: int = 4 * 2**30,
 ) -> Report:
     """`explain` for a report on a file: `hand` is the submission whose backward it is, where that is another file.
@@ -75,6 +104,7 @@ def explain_file(
         "rows": rows,
         "seconds": seconds,
         "seed": seed,
+        "language": language,
     }
     try:
         with Child("compare.explain.service:Explain", Limits(memory=memory), threads=1) as child:
@@ -82,6 +112,22 @@ def explain_file(
     except (Failure, WireError):
         return report
     return replace(report, rows=tuple(_told(row, answer) for row in report.rows))
+
+
+def power_of_file(
+    file: str | Path, name: str = "", *, seconds: float = 60.0, seed: int = 0, memory: int = 4 * 2**30
+) -> Power:
+    """`power` for the derivation of a file, which runs in a child."""
+    asked = {"path": str(Path(file).resolve()), "name": name, "seconds": seconds, "seed": seed}
+    try:
+        with Child("compare.explain.service:Explain", Limits(memory=memory), threads=1) as child:
+            answer, _ = child.call("power", asked, seconds=seconds + GRACE)
+        mutants = tuple(Mutant(**{k: _printable(str(v)) for k, v in each.items()}) for each in answer["mutants"])
+        return Power(mutants, float(answer["seconds"]), _printable(answer["why"]), _printable(answer["stopped"]))
+    except (Failure, WireError) as error:
+        return Power((), why=str(error))
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return Power((), why="the child's answer is malformed")
 
 
 def _told(row: Row, answer: Any) -> Row:
@@ -92,7 +138,8 @@ def _told(row: Row, answer: Any) -> Row:
     words = {field: told.get(field) for field in FIELDS}
     if not all(isinstance(text, str) for text in words.values()):
         return row
-    return replace(row, **{field: _printable(str(text)) for field, text in words.items()})
+    cause, explanation, repair, line = (_printable(str(words[field])) for field in FIELDS)
+    return replace(row, cause=cause, explanation=explanation, repair=repair, line=line)
 
 
 def _printable(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,21 +26,40 @@ class Shown:
         return f"{self.file}:{self.line}  {self.old}  ->  {self.new or '(left out)'}"
 
 
-def shown(place: Place, trial: Trial, new: Any) -> Shown:
-    """The smallest piece that makes sense on its own: an entry of a dictionary, or a statement. Called with the edit in."""
-    file = next((trial.files[id(a)] for a in place.above if id(a) in trial.files), trial.file)
-    line = getattr(place.node, "lineno", 0)
+def shown(changes: Sequence[tuple[Place, Any]], trial: Trial) -> list[Shown]:
+    """Each changed piece that makes sense alone: an entry of a dictionary, or a statement. Called with the edits in."""
+    after = [_piece(place, new) for place, new in changes]
+    for place, _ in changes:
+        _put(place, place.node)
+    before = [_piece(place, place.node) for place, _ in changes]
+    for place, new in changes:
+        _put(place, new)
+    found = []
+    for (place, new), old_text, new_text in zip(changes, before, after, strict=True):
+        file = next((trial.files[id(a)] for a in place.above if id(a) in trial.files), trial.file)
+        unchanged = new is None or _says_nothing(new_text)
+        found.append(Shown(file, getattr(place.node, "lineno", 0), old_text, "" if unchanged else new_text))
+    return list(dict.fromkeys(found))
+
+
+def _put(place: Place, node: Any) -> None:
+    if not isinstance(place.node, ast.stmt):
+        place.put(node)
+
+
+def _piece(place: Place, node: Any) -> str:
     if isinstance(place.node, ast.stmt):
-        return Shown(file, line, _text(place.node), "" if new is None else _text(new))
+        return "" if node is None else _text(node)
     unit = _unit(place)
     if unit is None:
-        return Shown(file, line, ast.unparse(place.node), ast.unparse(new))
-    after = _text(unit[0]) if unit[1] is None else f"{ast.unparse(unit[1])}: {ast.unparse(unit[0])}"
-    place.put(place.node)
-    unit = _unit(place) or unit
-    before = _text(unit[0]) if unit[1] is None else f"{ast.unparse(unit[1])}: {ast.unparse(unit[0])}"
-    place.put(new)
-    return Shown(file, line, before, after)
+        return ast.unparse(node)
+    return _text(unit[0]) if unit[1] is None else f"{ast.unparse(unit[1])}: {ast.unparse(unit[0])}"
+
+
+def _says_nothing(text: str) -> bool:
+    """Whether a statement is `x = x`."""
+    left, equals, right = text.partition(" = ")
+    return bool(equals) and left == right
 
 
 def _unit(place: Place) -> tuple[ast.AST, ast.expr | None] | None:
@@ -61,5 +81,4 @@ def _text(node: ast.AST) -> str:
     """A statement on one line; of a loop or branch, its head."""
     if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == RESULT:
         return f"return {ast.unparse(node.value)}"
-    text = ast.unparse(node).partition("\n")[0]
-    return text
+    return ast.unparse(node).partition("\n")[0]

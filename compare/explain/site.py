@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
 from compare.explain.reach import Reach, tensor
-from compare.explain.syntax import Place, names
+from compare.explain.syntax import Place, constant, names
 
 METHODS = (
     "sum",
@@ -51,18 +52,18 @@ class Site:
         """What stands at the place."""
         return self.place.node
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...] | None:
         """The shape of the expression's value, where it is an array."""
         found = tensor(self.value)
         return None if found is None else tuple(found.shape)
 
-    @property
+    @cached_property
     def array(self) -> Tensor | None:
         """The expression's value as a float64 tensor, where it is one."""
         return tensor(self.value)
 
-    @property
+    @cached_property
     def is_load(self) -> bool:
         """Whether the expression is read here, and is no part of a function's name, a target or an attribute."""
         above = self.place.parent
@@ -74,7 +75,7 @@ class Site:
             return above.attr in METHODS and isinstance(self.node, ast.Name) and self.shape is not None
         return not isinstance(above, ast.arguments | ast.FormattedValue | ast.JoinedStr)
 
-    @property
+    @cached_property
     def in_arithmetic(self) -> bool:
         """Whether the expression is a value of its own: an operand, an argument, what is assigned or returned."""
         if not self.is_load or (self.known and self.value is None):
@@ -85,7 +86,7 @@ class Site:
             above, ast.Dict
         )
 
-    @property
+    @cached_property
     def in_penalty(self) -> bool:
         """Whether the expression stands in a term that holds the quantity whose gradient this is: a penalty's."""
         if self.reach.target not in self.reach.inputs:
@@ -98,9 +99,31 @@ class Site:
                 break
         return penalty(term, self.reach)
 
+    @cached_property
+    def in_slope(self) -> bool:
+        """Whether the expression stands in a formula such as 1 - a ** 2 or a * (1 - a)."""
+        above = [a for a in self.place.above if isinstance(a, ast.BinOp)]
+        return any(isinstance(a.op, ast.Sub) and constant(a.left) == 1 for a in above)
+
+    @cached_property
+    def in_update(self) -> bool:
+        """Whether the statement is a step of gradient descent: `W = W - ...`, `W -= ...`."""
+        return updates(next((a for a in reversed(self.place.above) if isinstance(a, ast.stmt)), self.node))
+
     def inside(self, *kinds: type[ast.AST]) -> bool:
         """Whether the place lies below such a node in its statement."""
         return any(isinstance(above, kinds) for above in self.place.above)
+
+
+def updates(statement: ast.AST) -> bool:
+    """Whether a statement subtracts from what it assigns to."""
+    if isinstance(statement, ast.AugAssign):
+        return isinstance(statement.op, ast.Sub) and not isinstance(statement.value, ast.Constant)
+    if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.BinOp):
+        return False
+    value = statement.value
+    same = ast.unparse(value.left) == ast.unparse(statement.targets[0])
+    return isinstance(value.op, ast.Sub) and same and not isinstance(value.right, ast.Constant)
 
 
 def penalty(term: ast.AST, reach: Reach) -> bool:

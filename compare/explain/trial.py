@@ -17,7 +17,7 @@ from torch import Tensor
 
 from compare.explain.program import Program, definition
 from compare.explain.pure import BUILTINS, in_place
-from compare.explain.syntax import names
+from compare.explain.syntax import base, names
 
 RESULT = "__result__"
 SAFE = {name: getattr(builtins, name) for name in BUILTINS} | {
@@ -50,7 +50,7 @@ class Trial:
         self.parameters = {a.arg for a in (*main.args.posonlyargs, *main.args.args, *main.args.kwonlyargs)}
         self.statements: list[ast.stmt] = [*helpers, *(s for each in _body(main) for s in _apart(each))]
         self.helpers = len(helpers)
-        self.outside = {"__builtins__": SAFE} | {n: _module(p) for n, p in program.modules.items()}
+        self.outside = {"__builtins__": SAFE, "torch": torch} | {n: _module(p) for n, p in program.modules.items()}
         self.outside |= dict(program.constants)
         self.mutates = any(in_place(s) for s in self.statements)
         self.codes = [compiled(s) for s in self.statements]
@@ -145,15 +145,34 @@ def _apart(statement: ast.stmt) -> list[ast.stmt]:
     target, value = statement.targets[0], statement.value
     if not (isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts)):
         return [statement]
-    if not all(isinstance(t, ast.Name) for t in target.elts) or any(isinstance(v, ast.Starred) for v in value.elts):
+    if any(isinstance(v, ast.Starred) for v in value.elts) or not all(map(_plain_target, target.elts)):
         return [statement]
     written: set[str] = set()
     for each, entry in zip(target.elts, value.elts, strict=True):
-        if names(entry) & written:
+        if _read(entry) & written:
             return [statement]
-        written |= names(each)
+        written |= {ast.unparse(each), base(each)} if isinstance(each, ast.Subscript) else {ast.unparse(each)}
     pairs = zip(target.elts, value.elts, strict=True)
     return [ast.copy_location(ast.Assign([t], v), v) for t, v in pairs]
+
+
+def _plain_target(node: ast.expr) -> bool:
+    """A name, or an entry of a dictionary: what `grads["a"] = ...` changes, no other name can share."""
+    return isinstance(node, ast.Name) or (
+        isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and _key(node)
+    )
+
+
+def _key(node: ast.Subscript) -> bool:
+    return isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)
+
+
+def _read(node: ast.expr) -> set[str]:
+    """The names and entries that an expression reads; of a name with entries, every one that stands there."""
+    entries = [n for n in ast.walk(node) if isinstance(n, ast.Subscript) and isinstance(n.value, ast.Name) and _key(n)]
+    inner = {id(n.value) for n in entries}
+    plain = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in inner}
+    return plain | {ast.unparse(n) for n in entries}
 
 
 def _outer(statement: ast.stmt) -> list[ast.AST]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from compare.check.derivation import checked
 from compare.check.remote import HAND, REFERENCE, CannotRun, Raised, Remote, words
 from compare.check.report import Report
 from compare.check.verdict import match
+from compare.explain.service import explain_file
 from compare.grading.submissions import Submission
 from compare.isolate import Child, Limits
 from compare.wire import one_line
@@ -33,6 +34,7 @@ class Settings:
     timeout: float = 60.0
     memory: int = 2 * 2**30
     seed: int = 0
+    explain: float = 10.0  # seconds that are spent on the causes of a submission's mistakes; 0: none
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,12 @@ class Marker:
             with Child(HAND, self.limits, threads=1) as hand:
                 remote = self._remote(reference, hand, file.name)
                 try:
-                    return self._marked(remote, file)
+                    outcome = self._marked(remote, file)
                 except CannotRun as failure:
                     if failure.side == "reference":
                         self.close()  # it was ended, or hangs in a forward
                     return Outcome(failed=one_line(str(failure)), cheated=" replaces " in str(failure))
+            return self._explained(outcome, file)
 
     def _marked(self, remote: Remote, file: Path) -> Outcome:
         source = {"path": str(file), "name": self.settings.hand_name, "complete": False}
@@ -100,6 +103,23 @@ class Marker:
         verdict, note = self._forward(remote, tried[0]) if loaded.get("forward") else ("", "")
         remote.finish("hand")
         return Outcome(report, forward=verdict, forward_note=note)
+
+    def _explained(self, outcome: Outcome, file: Path) -> Outcome:
+        """The outcome with the causes of its mistakes; its verdicts stay as they are."""
+        settings = self.settings
+        if outcome.report is None or outcome.report.ok or not settings.explain:
+            return outcome
+        report = explain_file(
+            outcome.report,
+            settings.reference,
+            settings.name,
+            hand=file,
+            hand_name=settings.hand_name,
+            seconds=settings.explain,
+            seed=settings.seed,
+            memory=settings.memory,
+        )
+        return replace(outcome, report=report)
 
     def _forward(self, remote: Remote, condition: Condition) -> tuple[str, str]:
         """The submission's own forward against the reference's values: a verdict and, where wrong, a note."""

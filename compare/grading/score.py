@@ -65,7 +65,8 @@ def first_wrong(outcome: Outcome, verdicts: Mapping[str, str]) -> str:
     if row.name == BACKWARD:
         return f"{BACKWARD}: {row.explanation.partition(':')[0]}"
     place = f" ({row.line})" if row.line else ""
-    return f"{row.name}{place}: {row.cause or row.verdict}"
+    cause = row.cause if row.cause != "unknown" else ""
+    return f"{row.name}{place}: {cause or row.verdict}"
 
 
 def _notes(report: Report | None) -> list[str]:

@@ -7,6 +7,7 @@ import itertools
 import torch
 from torch import Tensor
 
+from compare.lecture import by_hand
 from compare.lecture import formulas as f
 from compare.lecture.network import FIGURE_1, check, inputs, sampled, seeds, some_inputs
 from compare.lecture.network import forward as run_forward
@@ -111,7 +112,11 @@ def judge_output_delta(runs: Runs) -> Outcome:
         sampled(Text("any network", "qualquer rede"), report, tex),
         symbolic.proved(FIGURE_1_NETWORK, symbolic.equal(f.output_delta(q["a3"], q["y"]), truth["z3"]), tex),
     )
-    return Outcome(claims, Text("proved; for sigmoid and log-loss together", "provada; para sigmoide com log-loss"))
+    z3 = by_hand.truth()["z3"]
+    shown = by_hand.line(lambda a3, y: f.output_delta(a3, y), "a[3] - y", z3)
+    table = by_hand.table((shown,), z3, "z[3] = 0, " + by_hand.given("a3", "y"), "delta[3]")
+    note = Text("proved; for sigmoid and log-loss together", "provada; para sigmoide com log-loss")
+    return Outcome(claims, note, tables=(table,))
 
 
 # ------------------------------------------------------------------------------------------------------------ (5)
@@ -139,9 +144,22 @@ def judge_gradients(runs: Runs) -> Outcome:
             tex[1],
         ),
     )
-    return Outcome(
-        claims, Text("right for one sample; a batch takes the mean", "certa para uma amostra; o lote usa a média")
+    at, true = by_hand.point(), by_hand.truth()
+    given = f"delta[2] = {by_hand.written(true['z2'])}, {by_hand.given('x')}"
+    table = Table(
+        Text(f"By hand: {given}", f"À mão: {given}"),
+        (Text("formula", "fórmula"), Text("value", "valor"), same("autograd")),
+        (
+            (
+                "dJ/dW[2] = delta[2] x^T",
+                by_hand.written(f.weight_gradient(true["z2"], at["x"])),
+                by_hand.written(true["W2"]),
+            ),
+            ("dJ/db[2] = delta[2]", by_hand.written(f.bias_gradient(true["z2"])), by_hand.written(true["b2"])),
+        ),
     )
+    note = Text("right for one sample; a batch takes the mean", "certa para uma amostra; o lote usa a média")
+    return Outcome(claims, note, tables=(table,))
 
 
 STATEMENTS = (
@@ -165,6 +183,10 @@ STATEMENTS = (
         ),
         (f.weight_update, f.bias_update),
         judge_update,
+        where=Text(
+            "a rule, for any parameters; it lowers J where the learning rate is small enough",
+            "uma regra, para quaisquer parâmetros; reduz J se a taxa de aprendizado for pequena o bastante",
+        ),
     ),
     Statement(
         "eq-2",
@@ -183,6 +205,9 @@ STATEMENTS = (
         ),
         (f.delta_as_limit,),
         judge_delta,
+        where=Text(
+            "a definition, for every cost that has a derivative", "uma definição, para todo custo que tem derivada"
+        ),
     ),
     Statement(
         "eq-3",
@@ -193,14 +218,18 @@ STATEMENTS = (
             Text(
                 "The short form belongs to a pair: a sigmoid at the output and the log-loss above it. The slope of "
                 "the one cancels the denominator of the other. With another cost the pair breaks up, as exercise 3 "
-                "shows for the half square.",
+                "shows for the half-square cost.",
                 "A forma curta pertence a um par: uma sigmoide na saída e a log-loss acima dela. A inclinação de uma "
-                "cancela o denominador da outra. Com outro custo o par se desfaz, como o exercício 3 mostra para a "
-                "metade do quadrado.",
+                "cancela o denominador da outra. Com outro custo o par se desfaz, como o exercício 3 mostra para o "
+                "custo quadrático.",
             ),
         ),
         (f.output_delta,),
         judge_output_delta,
+        where=Text(
+            "a sigmoid output under the log-loss, any number of outputs, for all values",
+            "saída sigmoide com a log-loss, qualquer número de saídas, para todos os valores",
+        ),
     ),
     Statement(
         "eq-5",
@@ -220,5 +249,9 @@ STATEMENTS = (
         ),
         (f.weight_gradient, f.bias_gradient),
         judge_gradients,
+        where=Text(
+            "every layer, one sample; for a batch take the mean over its samples",
+            "toda camada, uma amostra; num lote, a média sobre as amostras",
+        ),
     ),
 )

@@ -48,45 +48,31 @@ def _style(axes: Any, x: str, y: str = "") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_updates(figure: Any, language: Language, curves: Any) -> None:
-    """Cost of the three updates against steps, epochs and seconds."""
+def draw_section_3(figure: Any, language: Language, curves: Any, points: Any) -> None:
+    """Cost of the three updates against steps, epochs and seconds; variance of the gradient against the batch size."""
     english = language == "en"
-    panels = figure.subplots(1, 3, sharey=True)
+    (steps, epochs), (seconds, noise) = figure.subplots(2, 2)
     titles = ("steps", "epochs", "seconds") if english else ("passos", "épocas", "segundos")
     for k, curve in enumerate(curves):
-        cost = curve.result.history["manual"]["cost/train"]
-        epochs = curve.result.epochs
-        for axes, xs in zip(panels, ([n * curve.steps for n in epochs], epochs, curve.seconds), strict=True):
-            axes.plot(xs, cost, color=INK[k], linestyle=DASHES[k], label=curve.name[language], marker=".", markersize=4)
-    for axes, title in zip(panels, titles, strict=True):
-        _style(axes, title)
-    panels[0].set_xscale("symlog", linthresh=1)
-    panels[2].set_xscale("symlog", linthresh=0.01)
-    panels[0].set_ylabel("training cost J" if english else "custo de treino J", fontsize=9)
-    panels[1].legend(fontsize=8)
-    figure.tight_layout()
-
-
-def draw_noise(figure: Any, language: Language, points: Any) -> None:
-    """Variance of the gradient against the batch size."""
-    english = language == "en"
-    axes = figure.subplots()
+        style = {"color": INK[k], "linestyle": DASHES[k], "label": curve.name[language]}
+        steps.plot(curve.at, curve.cost, **style)
+        epochs.plot([n / curve.per_epoch for n in curve.at], curve.cost, **style)
+        seconds.plot(curve.seconds, curve.cost, **style)
+    for axes, title in zip((steps, epochs, seconds), titles, strict=True):
+        _style(axes, title, "training cost J" if english else "custo de treino J")
+    steps.set_xscale("symlog", linthresh=1)
+    seconds.set_xscale("symlog", linthresh=0.0001)
+    seconds.minorticks_off()
+    epochs.legend(fontsize=8)
     sizes = [p.B for p in points]
-    axes.loglog(sizes, [p.expected for p in points], color=INK[0], label="Var(1) / B")
-    axes.loglog(
-        sizes, [p.measured for p in points], "o", color=INK[1], markersize=5, label="measured" if english else "medida"
+    noise.loglog(sizes, [p.expected for p in points], color=INK[0], label="Var(1) / B")
+    measured = ("measured", "measured, no repeats") if english else ("medida", "medida, sem repetição")
+    noise.loglog(sizes, [p.measured for p in points], "o", color=INK[1], markersize=5, label=measured[0])
+    noise.loglog(
+        sizes, [p.different for p in points], "s", color=INK[2], markersize=5, fillstyle="none", label=measured[1]
     )
-    axes.loglog(
-        sizes,
-        [p.different for p in points],
-        "s",
-        color=INK[2],
-        markersize=5,
-        fillstyle="none",
-        label="measured, no repeats" if english else "medida, sem repetição",
-    )
-    _style(axes, "B", "variance of the gradient" if english else "variância do gradiente")
-    axes.legend(fontsize=8)
+    _style(noise, "B", "variance of the gradient" if english else "variância do gradiente")
+    noise.legend(fontsize=8)
     figure.tight_layout()
 
 

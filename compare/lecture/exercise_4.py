@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from compare.lecture import experiments as e
 from compare.lecture.overfitting import LAMBDAS, losses, norm, overfits
 from compare.lecture.runs import Runs
 from compare.lecture.statement import Claim, Outcome, Statement, Text, same
-from compare.run.history import SUSTAINED
+from compare.run.history import SUSTAINED, overfitting_epoch
 
 
 def judge(runs: Runs) -> Outcome:
@@ -21,6 +23,11 @@ def judge(runs: Runs) -> Outcome:
             since == result.overfitting_epoch,
             note=same(f"{since}"),
             evidence=Text("equal to the run's own answer", "igual à resposta da própria execução"),
+        ),
+        Claim(
+            Text("(a) the rule on 500 made-up pairs of curves", "(a) a regra em 500 pares de curvas inventadas"),
+            _rules_agree(),
+            evidence=Text("equal to the rule of the runs, on each", "igual à regra das execuções, em cada um"),
         ),
         Claim(
             Text(
@@ -71,6 +78,19 @@ def judge(runs: Runs) -> Outcome:
         f"(a) época {since}; (b) validação {validation[-1]:.3f} → {losses(strong)[1][-1]:.3f}",
     )
     return Outcome(claims, note, reasoning)
+
+
+def _rules_agree() -> bool:
+    """Whether the rule gives what `overfitting_epoch` gives, on short curves of few values, with ties and turns."""
+    random = Random(0)
+    for _ in range(500):
+        n = random.randint(1, 10)
+        training, validation = sorted(random.choices(range(12), k=n), reverse=True), random.choices(range(5), k=n)
+        if random.random() < 0.3:
+            random.shuffle(training)
+        if e.overfitting_since(training, validation) != overfitting_epoch(range(n), training, validation):
+            return False
+    return True
 
 
 def _length_falls() -> bool:

@@ -130,7 +130,8 @@ def judge_3(runs: Runs) -> Outcome:
         return {"z3": e.delta_of_sigmoid_output(a3, y)}
 
     at = seeds(FIGURE_1)
-    short_tex, long_tex = r"a^{[3]} - y", r"(a^{[3]} - y) a^{[3]} (1 - a^{[3]})"
+    short_tex = r"\frac{\partial J}{\partial z^{[3]}} = a^{[3]} - y"
+    long_tex = r"\frac{\partial J}{\partial z^{[3]}} = (a^{[3]} - y) a^{[3]} (1 - a^{[3]})"
     config = TrainConfig(data="diabetes", hidden=(8,), lr=0.05, epochs=15, check="epoch")
     result: TrainResult = runs.train("exercise-3", config)
     curve = result.history["manual"]["loss/val"]
@@ -209,8 +210,8 @@ STATEMENTS = (
     Statement(
         "exercise-3",
         Text("Exercise 3", "Exercício 3"),
-        Text("the half square", "a metade do quadrado"),
-        (r"J(\hat{y}, y) = \frac{1}{2} (\hat{y} - y)^2",),
+        Text("the half-square cost", "o custo quadrático"),
+        (r"J(\hat{y}, y) = \frac{1}{2} (\hat{y} - y)^2", r"\frac{\partial J}{\partial z^{[3]}}"),
         (
             Text(
                 "With y^ = z[3], as in linear regression, the derivative is the error itself, a - y: the very form of "

@@ -20,12 +20,12 @@ def batch_gradient(per_sample: Array) -> Array:
     return per_sample.mean(0)
 
 
-def variance_of_batch(variance: float, B: int) -> float:
+def variance_of_batch(variance: Any, B: int) -> Any:
     """Section 3: variance of the gradient of B samples drawn with replacement, from that of one sample."""
     return variance / B
 
 
-def variance_of_epoch_batch(variance: float, B: int, m: int) -> float:
+def variance_of_epoch_batch(variance: Any, B: int, m: int) -> Any:
     """Section 3: the same where the B samples of m are all different, as within an epoch; 0 at B = m."""
     return variance / B * (m - B) / (m - 1)
 
@@ -38,8 +38,8 @@ def mean_log_loss(z: Array, y: Array, log1p: Any, exp: Any) -> Array:
     return (y * log1p(exp(-z)) + (1 - y) * log1p(exp(z))).mean()
 
 
-def overfitting_since(training: Sequence[float], validation: Sequence[float]) -> int:
-    """Exercise 4 (a): the first epoch k after the best such that k, k+1 and k+2 overfit; -1 if there is none.
+def overfitting_since(training: Sequence[float], validation: Sequence[float]) -> int | None:
+    """Exercise 4 (a): the first epoch k after the best such that k, k+1 and k+2 overfit; None if there is none.
 
     An epoch overfits where validation is above its minimum while training is below the epoch before.
     """
@@ -47,7 +47,7 @@ def overfitting_since(training: Sequence[float], validation: Sequence[float]) ->
     overfit = [
         k > best and validation[k] > validation[best] and training[k] < training[k - 1] for k in range(len(training))
     ]
-    return next((k for k in range(len(training) - 2) if all(overfit[k : k + 3])), -1)
+    return next((k for k in range(len(training) - 2) if all(overfit[k : k + 3])), None)
 
 
 def l2_step_in_length(norm: float, along: float, lr: float, lam: float) -> float:

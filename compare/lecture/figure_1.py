@@ -1,24 +1,18 @@
-"""Figure 1's network with its declared shapes, and the gradient of its W[2] in equations (9), (12), (13) and (14)."""
+"""Figure 1's network with its declared shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from compare.lecture import by_hand
 from compare.lecture import formulas as f
 from compare.lecture.backpropagation import exact
 from compare.lecture.drawings import draw_network
-from compare.lecture.network import FIGURE_1, apply, check, sampled, seeds
 from compare.lecture.runs import Runs
-from compare.lecture.statement import Claim, Figure, Outcome, Statement, Text, same
+from compare.lecture.statement import Claim, Figure, Outcome, Statement, Table, Text, same
 
 DECLARED = {"W2": (3, 3), "b2": (1, 3), "W3": (1, 3), "b3": (1, 1)}
-AS_PRINTED = Text("as printed", "como impressa")
-CORRECTED = Text("corrected", "corrigida")
-PROOF = Text("for all values", "para todos os valores")
 
 
 def judge_network(runs: Runs) -> Outcome:
@@ -73,116 +67,31 @@ def judge_network(runs: Runs) -> Outcome:
         draw_network,
         (6.0, 3.0),
     )
-    return Outcome(tuple(claims), note, figures=(figure,))
+    return Outcome(tuple(claims), note, tables=(_by_hand(),), figures=(figure,))
 
 
-def _both(formula: Callable[..., Any], of: str, tex: str, what: Text, transposed: bool = False) -> list[Claim]:
-    """A formula on Figure 1's network, sampled and proved."""
-    from compare.lecture import symbolic
-
-    def value(q: dict[str, Any]) -> Any:
-        computed = apply(formula, q)
-        return computed.T if transposed else computed
-
-    report = check(lambda q: {of: value(q)}, seeds(FIGURE_1))
-    q, truth = symbolic.network(*FIGURE_1)
-    return [
-        sampled(what, report, tex),
-        symbolic.proved(what + same(", ") + PROOF, symbolic.equal(value(q), truth[of]), tex),
-    ]
-
-
-def judge_9(runs: Runs) -> Outcome:
-    """Eq. (9): the first member equals the last; the middle one lacks x^T and is dJ/db[2]."""
-    middle_tex = r"(W^{[3]} \circ \delta^{[3]}) \sigma'(z^{[2]})"
-    report = check(lambda q: {"W2": apply(f.eq_9_middle_printed, q)}, seeds(FIGURE_1))
-    claims = [
-        sampled(Text("middle member as printed", "membro do meio como impresso"), report, middle_tex, should=False),
-        *_both(
-            f.eq_9_middle_printed,
-            "b2",
-            middle_tex,
-            Text("middle member as printed, as dJ/db[2]", "membro do meio como impresso, como dJ/db[2]"),
-            transposed=True,
+def _by_hand() -> Table:
+    """The forward pass at simple numbers, and what becomes of W[2] x + b[2] where b[2] is a row."""
+    q = by_hand.point()
+    row = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)  # b[2] as declared
+    no_b2 = torch.zeros(3, 1, dtype=torch.float64)
+    rows: tuple[tuple[str | Text, ...], ...] = (
+        ("z[2] = W[2] x + b[2]", by_hand.written(f.figure_1_z2(q["W2"], q["x"], no_b2))),
+        ("a[2] = sigma(z[2])", by_hand.written(f.figure_1_a2(torch.sigmoid, q["z2"]))),
+        ("z[3] = W[3] a[2] + b[3]", by_hand.written(f.figure_1_z3(q["W3"], q["a2"], q["b3"]))),
+        ("a[3] = sigma(z[3])", by_hand.written(f.figure_1_a3(torch.sigmoid, q["z3"]))),
+        (
+            Text("W[2] x + b[2], b[2] a column (1; 2; 3)", "W[2] x + b[2], b[2] coluna (1; 2; 3)"),
+            by_hand.written(f.figure_1_z2(q["W2"], q["x"], row.T)),
         ),
-        *_both(
-            f.eq_9_middle,
-            "W2",
-            r"((W^{[3]T} \delta^{[3]}) \circ \sigma'(z^{[2]})) x^T",
-            Text("middle member corrected", "membro do meio corrigido"),
+        (
+            Text("W[2] x + b[2], b[2] a row (1 2 3)", "W[2] x + b[2], b[2] linha (1 2 3)"),
+            by_hand.written(f.figure_1_z2(q["W2"], q["x"], row)),
         ),
-        *_both(
-            f.eq_9_last,
-            "W2",
-            r"(W^{[3]T} \circ \sigma'(z^{[2]})) (a^{[3]} - y) x^T",
-            Text("last member as printed", "último membro como impresso"),
-        ),
-    ]
-    note = Text(
-        "middle member lacks x^T: it is dJ/db[2], lying down; the last member is right",
-        "falta x^T no membro do meio: é dJ/db[2], deitado; o último membro está certo",
     )
-    return Outcome(tuple(claims), note)
-
-
-def judge_12(runs: Runs) -> Outcome:
-    """Eq. (12): as printed with three hidden units and with one, and corrected."""
-    tex = r"(a^{[3]} - y) W^{[3]T} \sigma'(z^{[2]}) x^T"
-    three = check(lambda q: {"W2": apply(f.eq_12_printed, q)}, seeds(FIGURE_1))
-    one = check(lambda q: {"W2": apply(f.eq_12_printed, q)}, seeds((3, 1, 1)))
-    claims = [
-        sampled(AS_PRINTED, three, tex, should=False),
-        sampled(AS_PRINTED + Text(", one hidden unit", ", uma unidade oculta"), one, tex),
-        *_both(f.eq_12, "W2", r"((a^{[3]} - y) W^{[3]T} \circ \sigma'(z^{[2]})) x^T", CORRECTED),
-    ]
-    note = Text(
-        "lacks the sign ∘: 3x1 times 3x1 is no matrix product; right with it",
-        "falta o sinal ∘: 3x1 vezes 3x1 não é produto matricial; certa com ele",
-    )
-    return Outcome(tuple(claims), note)
-
-
-def judge_13(runs: Runs) -> Outcome:
-    """Eq. (13): the value, and every label under a brace."""
-    q = _numbers()
-    labels: tuple[tuple[str, str, tuple[int, int], Tensor], ...] = (
-        ("dJ/dW[2]", r"\frac{\partial J}{\partial W^{[2]}}", (3, 2), apply(f.eq_13, q)),
-        ("a[3] - y", r"a^{[3]} - y", (1, 1), q["a3"] - q["y"]),
-        ("W[3]^T", r"W^{[3]T}", (3, 1), q["W3"].T),
-        ("sigma'(z[2])", r"\sigma'(z^{[2]})", (3, 1), q["s2"]),
-        ("x^T", r"x^T", (1, 3), q["x"].T),
-    )
-    tex = r"(a^{[3]} - y) W^{[3]T} \circ \sigma'(z^{[2]}) x^T"
-    claims = _both(f.eq_13, "W2", tex, Text("the value", "o valor"))
-    for name, label_tex, printed, value in labels:
-        rows, columns = value.shape
-        claims.append(
-            Claim(
-                Text(f"{name} is {printed[0]}x{printed[1]}", f"{name} é {printed[0]}x{printed[1]}"),
-                tuple(value.shape) == printed,
-                name != "dJ/dW[2]",
-                rf"\underbrace{{{label_tex}}}_{{{printed[0]} \times {printed[1]}}}",
-                same(f"{rows}x{columns}"),
-            )
-        )
-    true = "x".join(map(str, labels[0][3].shape))
-    note = Text(f"labels dJ/dW[2] 3x2; it is {true}, as W[2] is", f"rotula dJ/dW[2] como 3x2; é {true}, como W[2]")
-    return Outcome(tuple(claims), note)
-
-
-def judge_14(runs: Runs) -> Outcome:
-    """Eq. (14), where every product is one that matrices have."""
-    claims = _both(f.eq_14, "W2", r"(W^{[3]T} \circ \sigma'(z^{[2]})) (a^{[3]} - y) x^T", AS_PRINTED)
-    return Outcome(
-        tuple(claims), Text("proved; every product fits: 3x1, 1x1, 1x3", "provada; todo produto cabe: 3x1, 1x1, 1x3")
-    )
-
-
-def _numbers() -> dict[str, Tensor]:
-    from compare.lecture.network import forward, quantities, some_inputs
-
-    values = some_inputs(FIGURE_1, seed=4)
-    return quantities(values | forward(**values)[1])
+    given = by_hand.given("x", "W2", "W3")
+    caption = Text(f"By hand: {given}; b[2] = 0, b[3] = 0", f"À mão: {given}; b[2] = 0, b[3] = 0")
+    return Table(caption, (Text("formula", "fórmula"), Text("value", "valor")), rows)
 
 
 STATEMENTS = (
@@ -215,96 +124,10 @@ STATEMENTS = (
         (f.figure_1_z2, f.figure_1_a2, f.figure_1_z3, f.figure_1_a3),
         judge_network,
         corrected=(r"b^{[2]} \in \mathbb{R}^{3 \times 1}",),
-    ),
-    Statement(
-        "eq-9",
-        same("(9)"),
-        Text("W[2] by backpropagation", "W[2] por retropropagação"),
-        (
-            (
-                r"\frac{\partial J}{\partial W^{[2]}} = (W^{[3]} \circ \delta^{[3]}) \sigma'(z^{[2]}) "
-                r"= (W^{[3]T} \circ \sigma'(z^{[2]})) (a^{[3]} - y) x^T"
-            ),
+        where=Text(
+            "the four formulas for all values, once b[2] is a column; as a row b[2] would fit one hidden unit only",
+            "as quatro fórmulas para todos os valores, desde que b[2] seja coluna; como linha, b[2] só caberia com uma "
+            "unidade oculta",
         ),
-        (
-            Text(
-                "Two equals signs, three members, and only two of them agree. The middle one stops at delta[2], which "
-                "is the gradient of the biases; the factor x^T that turns it into the gradient of the weights appears "
-                "in the last member as if it had been there all along.",
-                "Dois sinais de igual, três membros, e só dois deles concordam. O do meio para em delta[2], que é o "
-                "gradiente dos vieses; o fator x^T, que o transforma no gradiente dos pesos, aparece no último membro "
-                "como se sempre tivesse estado ali.",
-            ),
-        ),
-        (f.eq_9_middle_printed, f.eq_9_middle, f.eq_9_last),
-        judge_9,
-        corrected=(
-            (
-                r"\frac{\partial J}{\partial W^{[2]}} = ((W^{[3]T} \delta^{[3]}) \circ \sigma'(z^{[2]})) x^T = "
-                r"(W^{[3]T} \circ \sigma'(z^{[2]})) (a^{[3]} - y) x^T"
-            ),
-        ),
-    ),
-    Statement(
-        "eq-12",
-        same("(12)"),
-        Text("W[2] by the chain rule", "W[2] pela regra da cadeia"),
-        (r"\frac{\partial J}{\partial W^{[2]}} = (a^{[3]} - y) W^{[3]T} \sigma'(z^{[2]}) x^T",),
-        (
-            Text(
-                "Two columns stand side by side without a sign between them. A product of matrices they do not have; "
-                "the product that is meant is element by element, since sigma' stands for a diagonal matrix, see (8). "
-                "With a single hidden unit both columns are numbers and nothing is missing.",
-                "Duas colunas lado a lado sem sinal entre elas. Produto de matrizes elas não têm; o produto que se "
-                "quer é elemento a elemento, pois sigma' está por uma matriz diagonal, ver (8). Com uma só unidade "
-                "oculta ambas as colunas são números e nada falta.",
-            ),
-        ),
-        (f.eq_12_printed, f.eq_12),
-        judge_12,
-        corrected=(r"\frac{\partial J}{\partial W^{[2]}} = ((a^{[3]} - y) W^{[3]T} \circ \sigma'(z^{[2]})) x^T",),
-    ),
-    Statement(
-        "eq-13",
-        same("(13)"),
-        Text("the dimensions", "as dimensões"),
-        (
-            (
-                r"\underbrace{\frac{\partial J}{\partial W^{[2]}}}_{3 \times 2} "
-                r"= \underbrace{(a^{[3]} - y)}_{1 \times 1} \underbrace{W^{[3]T}}_{3 \times 1} \circ "
-                r"\underbrace{\sigma'(z^{[2]})}_{3 \times 1} \underbrace{x^T}_{1 \times 3}"
-            ),
-        ),
-        (
-            Text(
-                "The labels on the right multiply to 3 x 3, which is the shape of W[2] and of every gradient by it; "
-                "the label on the left is a misprint. The 1 x 1 factor in front of a 3 x 1 one is a number that "
-                "scales it, not a factor of a matrix product; (14) moves it to where both readings agree.",
-                "Os rótulos à direita multiplicam-se em 3 x 3, a forma de W[2] e de todo gradiente nele; o rótulo à "
-                "esquerda é um erro de impressão. O fator 1 x 1 diante de um 3 x 1 é um número que o escala, não "
-                "fator de um produto matricial; (14) o leva para onde as duas leituras concordam.",
-            ),
-        ),
-        (f.eq_13,),
-        judge_13,
-        corrected=(r"\underbrace{\frac{\partial J}{\partial W^{[2]}}}_{3 \times 3}",),
-    ),
-    Statement(
-        "eq-14",
-        same("(14)"),
-        Text("both ways agree", "os dois caminhos concordam"),
-        (r"\frac{\partial J}{\partial W^{[2]}} = (W^{[3]T} \circ \sigma'(z^{[2]})) (a^{[3]} - y) x^T",),
-        (
-            Text(
-                "The last word of the derivation is right, and it equals the last member of (9): for this network "
-                "backpropagation and the chain rule give one and the same matrix, whatever the nine weights, the "
-                "biases, the input and the target may be.",
-                "A última palavra da dedução está certa, e é igual ao último membro de (9): para esta rede, a "
-                "retropropagação e a regra da cadeia dão a mesma matriz, quaisquer que sejam os nove pesos, os "
-                "vieses, a entrada e o alvo.",
-            ),
-        ),
-        (f.eq_14,),
-        judge_14,
     ),
 )

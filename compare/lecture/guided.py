@@ -93,7 +93,7 @@ def judge(runs: Runs) -> Outcome:
         Claim(
             Text("3. the printed cost is log(1 + e^z) - y z", "3. o custo impresso é log(1 + e^z) - y z"),
             _log_loss_is_the_cost(),
-            tex=r"-[y \log \hat{y} + (1 - y) \log(1 - \hat{y})]",
+            tex=r"-[y \log(\hat{y}) + (1 - y) \log(1 - \hat{y})]",
             evidence=Text("proved symbolically", "provado simbolicamente"),
         ),
         Claim(
@@ -141,15 +141,15 @@ STATEMENTS = (
         "section-2.1",
         Text("Section 2.1", "Seção 2.1"),
         Text("the stages of training", "as etapas do treinamento"),
-        (r"J(\hat{y}, y) = -[y \log \hat{y} + (1 - y) \log(1 - \hat{y})]",),
+        (r"J(\hat{y}, y) = -[y \log(\hat{y}) + (1 - y) \log(1 - \hat{y})]",),
         (
             Text(
                 "One step, from the draw of the weights to their first update, with every number shown twice: as the "
                 "hand-written derivation computes it, and as autograd does on a network of stock torch modules. Here a "
-                "sample is a row, as in torch; the lecture's column is that row stood upright.",
+                "sample is a row, as in torch; the lecture's column is that row transposed.",
                 "Um passo, do sorteio dos pesos à primeira atualização, com cada número mostrado duas vezes: como a "
                 "dedução escrita à mão o calcula, e como o autograd o calcula numa rede de módulos do torch. Aqui uma "
-                "amostra é uma linha, como no torch; a coluna da aula é essa linha posta em pé.",
+                "amostra é uma linha, como no torch; a coluna da aula é a transposta dessa linha.",
             ),
             Text(
                 "N(0, 0.1) leaves open whether 0.1 is the variance or the standard deviation. This project takes it "

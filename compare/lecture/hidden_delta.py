@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compare.lecture import by_hand
 from compare.lecture import formulas as f
 from compare.lecture.network import check, inputs, sampled, seeds
 from compare.lecture.runs import Runs
@@ -93,6 +94,12 @@ def judge(runs: Runs) -> Outcome:
             _told(counterexample),
             Text("smallest counterexample", "menor contraexemplo"),
         ),
+        Claim(
+            Text("that product sums over the units of layer l", "esse produto soma sobre as unidades da camada l"),
+            _sums_over_own_units(),
+            tex=r"\delta_i \sum_j W_{ij} \sigma'_j",
+            evidence=Text("equal to the bit, for W 2 x 2", "igual bit a bit, para W 2 x 2"),
+        ),
         sampled(
             Text("corrected, any widths, two hidden layers", "corrigida, quaisquer larguras, duas ocultas"), right, tex
         ),
@@ -109,10 +116,17 @@ def judge(runs: Runs) -> Outcome:
     return Outcome(claims, note, tables=(_by_hand(),))
 
 
+def _sums_over_own_units() -> bool:
+    """Whether the second reading is delta_i sum_j W_ij sigma'_j, as it stands in the text."""
+    W = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64)
+    delta, slope = torch.tensor([[1.0], [-1.0]], dtype=torch.float64), torch.tensor([[0.25], [0.125]]).double()
+    return torch.equal(f.hidden_delta_printed_times(W, delta, slope), torch.einsum("ij,ik,jk->ik", W, delta, slope))
+
+
 def _told(counterexample: tuple[Tensor, ...] | None) -> Text:
     if counterexample is None:
         return NONE
-    W, delta_next, printed, truth = (_plain(t) for t in counterexample)
+    W, delta_next, printed, truth = map(by_hand.written, counterexample)
     return Text(
         f"W = {W}, delta[l+1] = {delta_next}, sigma' = 1/4: printed gives {printed}, delta[l] is {truth}",
         f"W = {W}, delta[l+1] = {delta_next}, sigma' = 1/4: impressa dá {printed}, delta[l] é {truth}",
@@ -124,21 +138,16 @@ def _by_hand() -> Table:
     W = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64)
     delta, slope = torch.tensor([[1.0], [-1.0]], dtype=torch.float64), torch.full((2, 1), 0.25, dtype=torch.float64)
     rows = (
-        ("(W ∘ delta) ∘ sigma'", _plain(f.hidden_delta_printed(W, delta, slope))),
-        ("(W ∘ delta) sigma'", _plain(f.hidden_delta_printed_times(W, delta, slope))),
-        ("(W^T delta) ∘ sigma'", _plain(f.hidden_delta(W, delta, slope))),
-        ("autograd", _plain(_true_delta(W, delta))),
+        ("(W ∘ delta) ∘ sigma'", by_hand.written(f.hidden_delta_printed(W, delta, slope))),
+        ("(W ∘ delta) sigma'", by_hand.written(f.hidden_delta_printed_times(W, delta, slope))),
+        ("(W^T delta) ∘ sigma'", by_hand.written(f.hidden_delta(W, delta, slope))),
+        ("autograd", by_hand.written(_true_delta(W, delta))),
     )
     caption = Text(
-        f"By hand: W = {_plain(W)}, delta[l+1] = {_plain(delta)}, z[l] = 0, so sigma' = 1/4",
-        f"À mão: W = {_plain(W)}, delta[l+1] = {_plain(delta)}, z[l] = 0, logo sigma' = 1/4",
+        f"By hand: W = {by_hand.written(W)}, delta[l+1] = {by_hand.written(delta)}, z[l] = 0, so sigma' = 1/4",
+        f"À mão: W = {by_hand.written(W)}, delta[l+1] = {by_hand.written(delta)}, z[l] = 0, logo sigma' = 1/4",
     )
     return Table(caption, (Text("formula", "fórmula"), Text("value", "valor")), rows)
-
-
-def _plain(t: Tensor) -> str:
-    """Rows of a matrix, divided by semicolons: (1 2; 3 4)."""
-    return "(" + "; ".join(" ".join(f"{v:g}" for v in row) for row in t.tolist()) + ")"
 
 
 STATEMENTS = (
@@ -152,23 +161,30 @@ STATEMENTS = (
                 "The circle sits one place too early. Unit j of layer l feeds every unit i of the layer above, so its "
                 "delta collects a sum over i of W_ij delta_i: that is a product with the transposed matrix. "
                 "Element-wise multiplication comes afterwards, with the slope. With a single unit above the sum has "
-                "one term, W is a row, and the printed product holds the right numbers (lying down instead of "
-                "standing up); this is the case of Figure 1, which is why the slip goes unnoticed there.",
-                "O círculo está um lugar adiantado. A unidade j da camada l alimenta cada unidade i da camada acima, "
-                "de modo que o seu delta reúne uma soma em i de W_ij delta_i: isso é um produto com a matriz "
-                "transposta. A multiplicação elemento a elemento vem depois, com a inclinação. Com uma só unidade "
-                "acima a soma tem um termo, W é uma linha, e o produto impresso contém os números certos (deitados em "
-                "vez de em pé); é o caso da Figura 1, e por isso o lapso passa ali despercebido.",
+                "one term, W is a row, and the printed product holds the right numbers (as a row instead of a "
+                "column); this is the case of Figure 1, which is why the slip goes unnoticed there.",
+                "O círculo está uma posição adiantado. A unidade j da camada l alimenta cada unidade i da camada "
+                "seguinte, de modo que o seu delta reúne uma soma, em i, de W_ij delta_i: isso é um produto com a "
+                "matriz transposta. A multiplicação elemento a elemento vem depois, com a inclinação. Com uma só "
+                "unidade na camada seguinte a soma tem um único termo, W é uma linha, e o produto impresso contém os "
+                "números certos (em linha em vez de em coluna); é o caso da Figura 1, e por isso o lapso passa "
+                "despercebido ali.",
             ),
             Text(
                 "If the missing sign before sigma' is read as a matrix product, the shapes agree for layers of equal "
                 "width, but the sum then runs over the wrong index: over the units of layer l instead of those above.",
-                "Se a falta de sinal antes de sigma' for lida como produto matricial, as formas concordam em camadas "
-                "de mesma largura, mas a soma corre no índice errado: nas unidades da camada l em vez das de cima.",
+                "Se a ausência de sinal antes de sigma' for lida como produto matricial, as formas concordam em "
+                "camadas de mesma largura, mas a soma percorre o índice errado: as unidades da camada l em vez das da "
+                "camada seguinte.",
             ),
         ),
         (f.hidden_delta_printed, f.hidden_delta_printed_times, f.hidden_delta),
         judge,
         corrected=(r"\delta^{[\ell]} = (W^{[\ell+1]T} \delta^{[\ell+1]}) \circ \sigma'(z^{[\ell]})",),
+        where=Text(
+            "as printed, only when layer l+1 has one unit (its row read as a column); corrected, for all widths",
+            "como impressa, só quando a camada l+1 tem uma unidade (a linha lida como coluna); corrigida, para "
+            "todas as larguras",
+        ),
     ),
 )

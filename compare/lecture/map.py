@@ -20,14 +20,17 @@ INTRODUCTION = """\
 
 The lecture is "Aula 9 - Redes Neurais - Treinamento" by Raoni F. S. Teixeira. `manualbp lecture` runs all of it,
 `manualbp lecture eq-4` one statement in full, `manualbp lecture --report lecture.html` writes a page; `--lang pt` says
-it in Portuguese.
+it in Portuguese. `--runs runs` keeps the training runs, for `manualbp board`.
 
 Each formula is one function, as printed or as it must read, and belongs to one statement. The function in the third
-column holds it against autograd, torch's optimizer or sympy. The verdict is held by
+column holds it against autograd, torch's optimizer or sympy. In `{test}`,
 
-- `{test}::test_verdict[NAME]`: the statement is right, or a slip of the print that is confirmed and corrected;
-- `{test}::test_broken_formula[NAME-FORMULA]`: with that formula broken, this statement's row turns red;
-- `{test}::test_formulas_are_apart`: no formula is called by another statement, so no other row can.
+- `test_verdict[NAME]`: the statement is right, or a slip that is confirmed and corrected;
+- `test_formulas_are_the_printed_ones[NAME-...]`: what is shown as printed is what the lecture prints;
+- `test_broken_formula[NAME-FORMULA]`: with that formula broken, this row turns red; `test_edited_formula` does so with
+  every edit of its source, one sign, operator, transposition or number at a time;
+- `test_formulas_are_apart`, `test_no_other_row[NAME]`: no other row depends on that formula; with all others broken,
+  this row stays as it is.
 
 This file is written by `python -m compare.lecture.map > docs/lecture.md`; a test fails where it is out of date.
 
@@ -46,7 +49,7 @@ def link(function: Callable[..., Any]) -> str:
 def markdown() -> str:
     """The whole file."""
     rows = (
-        f"| {statement.label.en} {statement.title.en} | {'<br>'.join(map(link, statement.formulas))} "
+        f"| {statement.heading.en} | {'<br>'.join(map(link, statement.formulas))} "
         f"| {link(statement.judge)} | `test_verdict[{statement.name}]` |\n"
         for statement in STATEMENTS
     )

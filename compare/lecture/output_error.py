@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from compare.lecture import by_hand
 from compare.lecture import formulas as f
 from compare.lecture.network import FIGURE_1, check, sampled, some_inputs
 from compare.lecture.runs import Runs
@@ -123,11 +124,40 @@ def judge(runs: Runs) -> Outcome:
     note = Text(
         "each line proved equal; g in line 4 must be sigma", "cada linha provada igual; g na linha 4 deve ser sigma"
     )
-    return Outcome(tuple(claims), note, tables=(_saturated(),))
+    return Outcome(tuple(claims), note, tables=(_by_hand(), _saturated()))
 
 
 def _line(i: int, q: dict[str, Any]) -> dict[str, Any]:
     return {"z3": numbers(q)[i]()}
+
+
+def _by_autograd(z: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    leaf = z.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(function(leaf).sum(), leaf)
+    return slope
+
+
+def _by_hand() -> Table:
+    """All lines at z = 0, y = 1, where the sigmoid is 1/2 and its slope 1/4."""
+    q = by_hand.point()
+    steps = (
+        "dJ/dz",
+        "-d/dz [log y^]",
+        "-0 - 1 · d/dz log sigma(z)",
+        "-0 - 1 · 1/(1/2) · 1/4",
+        "0 · 1/2 - 1 · (1 - 1/2)",
+        "1/2 - 1",
+    )
+    rows = tuple(
+        (str(i), step, f"{float(value()):g}") for i, (step, value) in enumerate(zip(steps, numbers(q), strict=True), 1)
+    )
+    return Table(
+        Text(
+            "By hand: z[3] = 0, y = 1, so y^ = 1/2, sigma' = 1/4", "À mão: z[3] = 0, y = 1, logo y^ = 1/2, sigma' = 1/4"
+        ),
+        (Text("line", "linha"), Text("reads", "lê-se"), Text("value", "valor")),
+        rows,
+    )
 
 
 def _saturated() -> Table:
@@ -136,9 +166,17 @@ def _saturated() -> Table:
     y = torch.zeros_like(z)
     s = torch.sigmoid(z)
     q = {"z3": z, "y": y, "a3": s, "s3": s * (1 - s)}
-    leaf = z.clone().requires_grad_()
-    (truth,) = torch.autograd.grad(F.binary_cross_entropy_with_logits(leaf, y, reduction="sum"), leaf)
-    rows = tuple((str(i), f"{float(numbers(q)[i - 1]()):g}") for i in (2, 3, 4, 5, 6))
+    truth = _by_autograd(z, lambda t: F.binary_cross_entropy_with_logits(t, y, reduction="sum"))
+
+    def D(function: Callable[[Tensor], Tensor]) -> Tensor:
+        return _by_autograd(z, function)
+
+    values = (
+        f.eq_11_line_2(D, y, torch.sigmoid, torch.log),
+        f.eq_11_line_3(D, y, torch.sigmoid, torch.log),
+        *(numbers(q)[i]() for i in (3, 4, 5)),
+    )
+    rows = tuple((str(i), f"{float(value):g}") for i, value in enumerate(values, start=2))
     return Table(
         Text(
             f"Equal on paper, not in float64: z = 40, y = 0 (the derivative is {float(truth):g})",
@@ -188,6 +226,12 @@ STATEMENTS = (
                 r"-(1 - y) \frac{1}{1 - \sigma(z^{[3]})} (-1) \sigma'(z^{[3]}) - y \frac{1}{\sigma(z^{[3]})} "
                 r"\sigma'(z^{[3]})"
             ),
+        ),
+        where=Text(
+            "all lines for all z and y, when g is sigma; in a computer, lines 2 to 4 only while sigma(z) is not "
+            "rounded to 0 or 1",
+            "todas as linhas para todo z e y, quando g é sigma; num computador, as linhas 2 a 4 só enquanto sigma(z) "
+            "não é arredondada para 0 ou 1",
         ),
     ),
 )

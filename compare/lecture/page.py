@@ -12,14 +12,15 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from compare.lecture.statement import Figure, Language, Statement, Text, failures, same
+from compare.lecture.statement import Figure, Language, Text, failures
 from compare.lecture.table import Judged
 from compare.lecture.terminal import CLAIMS, VERDICTS, claim_verdict, greek, total
 from compare.lecture.tex import mathml
 
-# Symbols of the running text that are set as superscripts: W[2], a[l-1]^T, sigma' has its own sign already.
-LAYER = re.compile(r"\b([WbzaJ]|dJ/d[Wbz]|δ|Δ)\[([^\]\s]{1,3})\](\^T)?|\b(W|a|x|δ)\^T")
+# Symbols of the running text that are set as superscripts: W[2], dz[3]/da[2], a[l-1]^T, e^z.
+LAYER = re.compile(r"(?<![^\W_])(dJ/d[Wbz]|d[Wbza]|[WbzaJ]|δ)\[([^\]\s]{1,3})\](\^T)?|(?<=[\w)])\^(-?\w+)")
 INDEX = re.compile(r"\b([WJδ])_(\w+)")
+MINUS = re.compile(r"(?<![\w\])])-(?=[\d(])|(?<=[\w\])] )-(?= (?:[\w(]\b|[\w(]?[\[(]|α|λ|σ|δ|dJ))")
 SIGNS = {"right": "✓", "slip": "✎", "broken": "✗"}
 
 
@@ -42,7 +43,7 @@ def render(judged: Sequence[Judged], language: Language) -> str:
         "said": lambda text: words(text, language),
         "math": lambda tex: Markup(mathml(tex)),
         "svg": lambda figure: Markup(svg(figure, language)),
-        "heading": lambda statement: words(heading(statement), language),
+        "heading": lambda statement: words(statement.heading, language),
         "verdict": lambda claim: claim_verdict(claim),
         "failures": lambda outcome: failures(outcome, language),
     }
@@ -58,24 +59,17 @@ def render(judged: Sequence[Judged], language: Language) -> str:
     )
 
 
-def heading(statement: Statement) -> Text:
-    """(4) delta of a hidden layer; Figure 1: the network."""
-    label = statement.label
-    return label + same(" " if label.en.endswith(")") else ": ") + statement.title
-
-
 def words(text: Text | str, language: Language) -> Markup:
     """A sentence with its symbols set: δ, σ′, superscripts of layers, the transposed sign."""
-    plain = escape(greek(text if isinstance(text, str) else text[language]), quote=False)
+    plain = MINUS.sub("−", escape(greek(text if isinstance(text, str) else text[language]), quote=False))
 
     def superscript(found: re.Match[str]) -> str:
-        symbol, layer, transposed, alone = found.groups()
-        if alone:
-            return f"{alone}<sup>T</sup>"
+        symbol, layer, transposed, power = found.groups()
+        if power:
+            return f"<sup>{power}</sup>"
         return f"{symbol}<sup>[{layer}]{'T' if transposed else ''}</sup>"
 
-    set_up = LAYER.sub(superscript, plain.replace("[l", "[ℓ"))
-    return Markup(INDEX.sub(r"\1<sub>\2</sub>", set_up))
+    return Markup(INDEX.sub(r"\1<sub>\2</sub>", LAYER.sub(superscript, plain)))
 
 
 @functools.cache
@@ -127,16 +121,19 @@ UI: dict[str, Text] = {
     ),
     "broken": Text(
         "the computation found something else than expected: an error of this program, or a new finding.",
-        "o cálculo achou algo diferente do esperado: um erro deste programa, ou um achado novo.",
+        "o cálculo achou algo diferente do esperado: um erro deste programa, ou uma descoberta.",
     ),
     "notation": Text(
         "Notation: layers are counted from the input, which is layer 1; vectors are columns; ∘ multiplies element by "
         "element; σ is the sigmoid, α the learning rate, δ the derivative of the cost J with respect to a "
-        "pre-activation z.",
+        "pre-activation z. Matrices in numbers are written in one line, a semicolon before each new row: (1 2; 3 4); "
+        "so (1; 2) is a column.",
         "Notação: as camadas contam-se a partir da entrada, que é a camada 1; os vetores são colunas; ∘ multiplica "
-        "elemento "
-        "a elemento; σ é a sigmoide, α a taxa de aprendizado, δ a derivada do custo J em relação a uma pré-ativação z.",
+        "elemento a elemento; σ é a sigmoide, α a taxa de aprendizado, δ a derivada do custo J em relação a uma "
+        "pré-ativação z. Matrizes de números são escritas numa só linha, com ponto e vírgula antes de cada nova linha: "
+        "(1 2; 3 4); assim, (1; 2) é uma coluna. Como na aula, o ponto separa os decimais.",
     ),
+    "where": Text("Where it holds", "Onde vale"),
     "contents": Text("All statements", "Todos os enunciados"),
     "statement": Text("statement", "enunciado"),
     "verdict": Text("verdict", "veredicto"),

@@ -9,11 +9,12 @@ from torch import Tensor
 
 import manualbp as mbp
 from compare.check.derivation import check_derivation
+from compare.lecture import by_hand
 from compare.lecture import formulas as f
 from compare.lecture.backpropagation import exact
 from compare.lecture.network import FIGURE_1, forward, quantities, sampled, seeds
 from compare.lecture.runs import Runs
-from compare.lecture.statement import Claim, Outcome, Statement, Text
+from compare.lecture.statement import Claim, Outcome, Statement, Table, Text
 
 LAMBDA = 0.25  # powers of two: no rounding in the updates
 LR = 0.5
@@ -50,7 +51,19 @@ def judge_cost(runs: Runs) -> Outcome:
         ),
     )
     note = Text("right; sum over all weights, biases left out", "certa; soma sobre todos os pesos, sem os vieses")
-    return Outcome(claims, note)
+    p = by_hand.point()
+    given = by_hand.given("W2", "W3")
+    table = Table(
+        Text(f"By hand: lambda = 1/4, J = 0, {given}", f"À mão: lambda = 1/4, J = 0, {given}"),
+        (Text("formula", "fórmula"), Text("value", "valor")),
+        (
+            (
+                "(1/8) (4 + 1 + 4 + 1 + 16 + 1 + 4 + 16 + 36)",
+                by_hand.written(f.l2_cost(0.0, LAMBDA, [p["W2"], p["W3"]])),
+            ),
+        ),
+    )
+    return Outcome(claims, note, tables=(table,))
 
 
 def judge_gradient(runs: Runs) -> Outcome:
@@ -78,7 +91,19 @@ def judge_gradient(runs: Runs) -> Outcome:
         sampled(Text("output layer", "camada de saída"), check_derivation(cost, backward, seeds(FIGURE_1)), tex),
         symbolic.proved(FIGURE_1_NETWORK, holds, tex),
     )
-    return Outcome(claims, Text("proved: dJ/dW + lambda W", "provada: dJ/dW + lambda W"))
+    by_J, W3 = by_hand.truth()["W3"], by_hand.point()["W3"]
+    table = _by_hand(("dJ/dW + lambda W", f.l2_gradient(by_J, LAMBDA, W3)))
+    return Outcome(claims, Text("proved: dJ/dW + lambda W", "provada: dJ/dW + lambda W"), tables=(table,))
+
+
+def _by_hand(*lines: tuple[str, Tensor]) -> Table:
+    """Lines for W[3] of Figure 1's network at simple numbers."""
+    given = f"{by_hand.given('W3')}, dJ/dW[3] = {by_hand.written(by_hand.truth()['W3'])}, lr = 1/2, lambda = 1/4"
+    return Table(
+        Text(f"By hand: {given}", f"À mão: {given}"),
+        (Text("formula", "fórmula"), Text("value", "valor")),
+        tuple((shown, by_hand.written(value)) for shown, value in lines),
+    )
 
 
 def judge_update(runs: Runs) -> Outcome:
@@ -122,15 +147,19 @@ def judge_update(runs: Runs) -> Outcome:
             Text("both forms are equal", "as duas formas são iguais"), symbolic.equal(long, short), short_tex
         ),
     )
-    return Outcome(
-        claims, Text("both forms proved equal to (1) on J_L2", "ambas as formas provadas iguais a (1) em J_L2")
+    W3, dW3 = by_hand.point()["W3"], by_hand.truth()["W3"]
+    table = _by_hand(
+        ("W - lr dJ/dW - lr lambda W", f.l2_update(W3, dW3, LR, LAMBDA)),
+        ("(1 - lr lambda) W - lr dJ/dW", f.l2_update_shrunk(W3, dW3, LR, LAMBDA)),
     )
+    note = Text("both forms proved equal to (1) on J_L2", "ambas as formas provadas iguais a (1) em J_L2")
+    return Outcome(claims, note, tables=(table,))
 
 
 STATEMENTS = (
     Statement(
         "l2-cost",
-        Text("L2 cost", "custo L2"),
+        Text("L2 cost", "Custo L2"),
         Text("the penalised cost", "o custo penalizado"),
         (r"J_{L2} = J + \frac{\lambda}{2} \|W\|^2 = J + \frac{\lambda}{2} \sum_i W_i^2",),
         (
@@ -143,26 +172,30 @@ STATEMENTS = (
         ),
         (f.l2_cost,),
         judge_cost,
+        where=Text("a definition, for any lambda", "uma definição, para qualquer lambda"),
     ),
     Statement(
         "l2-gradient",
-        Text("L2 gradient", "gradiente L2"),
+        Text("L2 gradient", "Gradiente L2"),
         Text("what the penalty adds", "o que a penalização soma"),
         (),
         (
             Text(
                 "The lecture goes from the cost to the update without writing this line; it is the step in between. "
                 "The half in front of the sum is there to cancel the 2 of the square.",
-                "A aula passa do custo à atualização sem escrever esta linha; é o passo entre os dois. O meio diante "
-                "da soma está ali para cancelar o 2 do quadrado.",
+                "A aula passa do custo à atualização sem escrever esta linha; é o passo entre os dois. O fator 1/2 "
+                "diante da soma está ali para cancelar o 2 do quadrado.",
             ),
         ),
         (f.l2_gradient,),
         judge_gradient,
+        where=Text(
+            "all weights, for all values; a bias keeps dJ/db", "todo peso, para todos os valores; um viés mantém dJ/db"
+        ),
     ),
     Statement(
         "l2-update",
-        Text("L2 update", "atualização L2"),
+        Text("L2 update", "Atualização L2"),
         Text("both forms", "as duas formas"),
         (
             r"W = W - \alpha \frac{\partial J}{\partial W} - \alpha \lambda W",
@@ -178,5 +211,9 @@ STATEMENTS = (
         ),
         (f.l2_update, f.l2_update_shrunk),
         judge_update,
+        where=Text(
+            "plain gradient descent, for all values (with momentum or Adam the two forms part)",
+            "descida do gradiente simples, para todos os valores (com momento ou Adam as duas formas se separam)",
+        ),
     ),
 )

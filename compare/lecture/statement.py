@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from compare.lecture.runs import Runs
+from compare.lecture.runs import RunRefused, Runs
 
 Language = Literal["en", "pt"]
 LANGUAGES: tuple[Language, ...] = ("en", "pt")
@@ -112,11 +112,19 @@ class Statement:
     formulas: tuple[Callable[..., Any], ...]
     judge: Callable[[Runs], Outcome]
     corrected: tuple[str, ...] = ()  # as it must read, where the print slips
+    where: Text = NONE  # where it holds
+
+    @property
+    def heading(self) -> Text:
+        """(4) delta of a hidden layer; Figure 1: the network and its shapes."""
+        return self.label + same(" " if self.label.en.startswith("(") else ": ") + self.title
 
     def run(self, runs: Runs) -> Outcome:
         """Judge. A formula that cannot even be evaluated is a broken claim, not an error of the whole table."""
         try:
             return self.judge(runs)
+        except RunRefused:
+            raise
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             said = same(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
             return Outcome((Claim(Text("can be evaluated", "pode ser avaliada"), holds=False, note=said),), said)

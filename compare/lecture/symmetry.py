@@ -139,14 +139,14 @@ def judge(runs: Runs) -> Outcome:
     )
     table = Table(
         Text(
-            f"A 2-{HIDDEN}-1 network on the exclusive or, {EPOCHS} epochs (a coin's cost is log 2 = 0.693)",
-            f"Uma rede 2-{HIDDEN}-1 no ou-exclusivo, {EPOCHS} épocas (o custo de uma moeda é log 2 = 0.693)",
+            f"A 2-{HIDDEN}-1 network on the exclusive or, {EPOCHS} epochs (tossing a coin costs log 2 = 0.693)",
+            f"Uma rede 2-{HIDDEN}-1 no ou-exclusivo, {EPOCHS} épocas (jogar uma moeda custa log 2 = 0.693)",
         ),
         (
             Text("start", "início"),
             Text("rank first", "posto inicial"),
             Text("rank last", "posto final"),
-            Text("units apart", "unidades distam"),
+            Text("units apart", "distância entre unidades"),
             Text("cost", "custo"),
         ),
         tuple((w.name, str(w.rank[0]), str(w.rank[-1]), f"{w.apart[-1]:.3g}", f"{w.cost[-1]:.4f}") for w in found),

@@ -11,14 +11,17 @@ from compare.lecture import (
     chain_rule,
     exercise_4,
     exercises,
+    factors,
     figure_1,
     guided,
     hidden_delta,
     output_error,
     overfitting,
     regularisation,
+    shrinkage,
     symmetry,
     updates,
+    weight_gradient,
 )
 from compare.lecture.runs import Runs
 from compare.lecture.statement import Outcome, Statement
@@ -28,14 +31,17 @@ MODULES = (
     chain_rule,
     exercise_4,
     exercises,
+    factors,
     figure_1,
     guided,
     hidden_delta,
     output_error,
     overfitting,
     regularisation,
+    shrinkage,
     symmetry,
     updates,
+    weight_gradient,
 )
 ORDER = (
     "section-2.1 eq-1 eq-2 eq-3 eq-4 eq-5 eq-6 eq-7 eq-8 figure-1 eq-9 eq-10 eq-11 after-11 eq-12 eq-13 eq-14 "

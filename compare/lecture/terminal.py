@@ -17,7 +17,7 @@ from compare.lecture.tex import plain
 WIDTH = 80
 VERDICTS: dict[Verdict, Text] = {
     "right": Text("right", "certo"),
-    "slip": Text("slip of print", "lapso impresso"),
+    "slip": Text("slip", "lapso"),
     "broken": Text("BROKEN", "QUEBRADO"),
 }
 CLAIMS: dict[Verdict, Text] = {
@@ -25,6 +25,7 @@ CLAIMS: dict[Verdict, Text] = {
     "slip": Text("wrong (slip)", "errado (lapso)"),
     "broken": Text("BROKEN", "QUEBRADO"),
 }
+WHERE = Text("holds", "vale")
 COLOURS: dict[Verdict, str] = {"right": "green", "slip": "yellow", "broken": "bold red"}
 GREEK = (
     (r"\bdelta(?=\b|_)", "δ"),
@@ -36,6 +37,7 @@ GREEK = (
     (r"(?<=\d) x (?=\d)", " × "),
     (r"(?<=\d)x(?=\d)", "×"),
     (r"\|\|(\w)\|\|", r"‖\1‖"),
+    (r"(?<=\[)l(?=[\]+-])|(?<=layer )l\b|(?<=camada )l\b|\bl(?=\+1\b)", "ℓ"),
 )
 
 
@@ -75,13 +77,12 @@ def total(judged: Sequence[Judged], language: Language) -> str:
     count = {verdict: sum(each.outcome.verdict == verdict for each in judged) for verdict in VERDICTS}
     if language == "en":
         return (
-            f"{len(judged)} statements: {count['right']} right, {count['slip']} with a known slip of print that is "
-            f"confirmed and corrected, {count['broken']} broken"
+            f"{len(judged)} statements: {count['right']} right, {count['slip']} with a slip, confirmed and corrected, "
+            f"{count['broken']} broken"
         )
     return (
-        f"{len(judged)} enunciados: {count['right']} certos, {count['slip']} com lapso impresso conhecido, "
-        f"confirmado e "
-        f"corrigido, {count['broken']} quebrados"
+        f"{len(judged)} enunciados: {count['right']} certos, {count['slip']} com lapso, confirmado e corrigido, "
+        f"{count['broken']} quebrados"
     )
 
 
@@ -93,13 +94,15 @@ def show_one(console: Console, each: Judged, language: Language) -> None:
     def paragraph(text: str, style: str = "") -> None:
         console.print(Styled(greek(text), style=style), width=width)
 
-    paragraph(f"{statement.label[language]}  {statement.title[language]}", "bold")
+    paragraph(statement.heading[language], "bold")
     for tex in statement.tex:
         console.print(Styled(f"    {plain(tex)}"), width=width)
     if statement.corrected:
         paragraph({"en": "as it must read:", "pt": "como deve ser:"}[language])
         for tex in statement.corrected:
             console.print(Styled(f"    {plain(tex)}"), width=width)
+    if statement.where[language]:
+        paragraph(f"{WHERE[language]}: {statement.where[language]}")
     for text in statement.text:
         console.print()
         paragraph(text[language])

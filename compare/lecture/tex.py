@@ -24,6 +24,8 @@ SYMBOLS = {
     "|": "‖",
 }
 OPERATORS = set("∘×·∈∑‖∂+-=()[],/<>≤")
+BINARY = set("=+−∘×∈·")
+SIGN_AFTER = ("=", "(", "[")  # and at the start: a minus there is a sign, not a difference
 LETTERS = {("mathbb", "R"): "ℝ", ("mathcal", "N"): "𝒩"}
 TOKEN = re.compile(r"\\([A-Za-z]+|.)|([0-9]+(?:\.[0-9]+)?)|(\S)")
 
@@ -108,8 +110,10 @@ def _markup(node: Node) -> str:
     if node.kind == "row":
         for i, part in enumerate(node.parts):
             before = node.parts[i - 1].text if i else "="
-            if part.text == "−" and before in ("=", "(", "["):  # a sign, not a difference
+            if part.text == "−" and before in SIGN_AFTER:
                 inner[i] = '<mo form="prefix">−</mo>'
+            if part.kind == "fraction" and i and node.parts[i - 1].kind == "fraction":
+                inner[i] = f'<mspace width="0.2em"/>{inner[i]}'
         return f"<mrow>{''.join(inner)}</mrow>"
     if node.kind == "fraction":
         return f"<mfrac>{''.join(inner)}</mfrac>"
@@ -120,6 +124,8 @@ def _markup(node: Node) -> str:
     if node.kind == "sup" and node.parts[0].kind == "sub" and node.parts[0].parts[0].text != "∑":
         base, below = (_markup(part) for part in node.parts[0].parts)
         return f"<msubsup>{base}{below}{inner[1]}</msubsup>"
+    if node.kind == "sup" and node.parts[1].text == "′":  # text fonts raise it themselves, and most are no math fonts
+        return f'<mrow>{inner[0]}<mo class="prime" lspace="0" rspace="0">′</mo></mrow>'
     if node.kind in ("sup", "sub"):
         under = node.parts[0].kind == "brace" or node.parts[0].text == "∑"
         tag = "munder" if under and node.kind == "sub" else f"m{node.kind}"
@@ -142,21 +148,21 @@ def _markup(node: Node) -> str:
 
 def plain(tex: str) -> str:
     """A formula in one line of Unicode text."""
-    return re.sub(r"\s+", " ", _words(parse(tex))).strip().replace("( ", "(").replace(" )", ")")
+    return re.sub(r"\s+", " ", _words(parse(tex))).strip()
 
 
 def _words(node: Node) -> str:
-    inner = [_words(part) for part in node.parts]
     if node.kind == "row":
-        return "".join(inner)
+        return _row_words(node.parts)
+    inner = [_words(part) for part in node.parts]
     if node.kind == "fraction":
-        return " / ".join(x if len(x.strip()) <= 2 or x.startswith("∂") else f"({x.strip()})" for x in inner) + " "
+        return "/".join(f"({x})" if " " in x else x for x in inner)
     if node.kind == "above":
         return f"{inner[0]}̂"
     if node.kind == "brace":
         return inner[0]
     if node.kind == "sub":
-        return f"{inner[0]} <{inner[1].strip()}> " if node.parts[0].kind == "brace" else f"{inner[0]}_{inner[1]}"
+        return f"{inner[0]} <{inner[1]}>" if node.parts[0].kind == "brace" else f"{inner[0]}_{inner[1]}"
     if node.kind == "sup":
         script = inner[1].replace(" ", "")
         layer, bracket, rest = script.partition("]")
@@ -164,9 +170,32 @@ def _words(node: Node) -> str:
             return f"{inner[0]}′"
         if bracket:
             return f"{inner[0]}{layer}]{'^' + rest if rest else ''}"
-        return f"{inner[0]}^{script}"
-    if node.kind == "space":
-        return "   "
-    if node.text in ("=", "+", "−", "∘", "×", "∈", "·"):
-        return f" {node.text} "
-    return f"{node.text} " if node.kind == "word" else node.text
+        return f"{inner[0]}^{script if len(script) == 1 else f'({script})'}"
+    return " " if node.kind == "space" else node.text
+
+
+def _row_words(parts: tuple[Node, ...]) -> str:
+    text = ""
+    for before, part, after in zip((None, *parts), parts, (*parts[1:], None), strict=False):
+        said = _words(part)
+        if part.text in BINARY:
+            sign = part.text == "−" and (before is None or before.text in SIGN_AFTER)
+            text += said if sign else f" {said} "
+            continue
+        factor = after is not None and after.text not in BINARY | set(")]")
+        if part.kind == "fraction" and not said.startswith(("∂", "d")) and (factor or " " in said):
+            said = f"({said})"  # a number times what follows
+        close = not text or text[-1] in " ([−" or part.text in (")", "]", ",")
+        if before is not None and not close and (_loose(before) or _loose(part)):
+            text += " "
+        text += f"{said} " if part.text == "," else said
+    return text
+
+
+def _loose(node: Node) -> bool:
+    """Whether it needs a space between itself and its neighbours."""
+    if node.kind == "sup":
+        return node.parts[1].text == "T" or any(part.text == "T" for part in node.parts[1].parts)
+    if node.kind == "sub":
+        return node.parts[0].kind == "brace" or node.parts[0].text == "∑"
+    return node.kind in ("fraction", "word")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,6 +58,13 @@ class Gap:
             max((float(value) for value in self.relative.values()), default=0.0),
         )
 
+    def each(self, paths: Iterable[str]) -> dict[str, tuple[float, float]]:
+        """The largest of each parameter, in ulps and relative; 0 where nothing differed. One wait for the device."""
+        paths = [*paths]
+        seen = [kept[path] for path in paths for kept in (self.ulps, self.relative) if path in kept]
+        numbers = iter(torch.stack([value.to(torch.float64) for value in seen]).tolist() if seen else [])
+        return {path: (next(numbers), next(numbers)) if path in self.ulps else (0.0, 0.0) for path in paths}
+
     def copy(self) -> Gap:
         """A copy that later differences leave alone."""
         other = Gap()
@@ -93,6 +102,27 @@ class Agreement:
         worst, self.gap = self.gap.worst(), Gap()
         return worst
 
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What later verdicts depend on: tensors by name, and what JSON can hold."""
+        tensors = {f"ulps {path}": value for path, value in self.gap.ulps.items()}
+        tensors |= {f"relative {path}": value for path, value in self.gap.relative.items()}
+        return tensors, {
+            "exact": self.exact,
+            "checked": self.checked,
+            "ratios": dict(self._ratios),
+            "decided": sorted(self._decided),
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.gap = Gap()
+        for name, value in tensors.items():
+            kind, _, path = name.partition(" ")
+            (self.gap.ulps if kind == "ulps" else self.gap.relative)[path] = value
+        self.exact, self.checked = bool(state["exact"]), int(state["checked"])
+        self._ratios = {path: float(ratio) for path, ratio in state["ratios"].items()}
+        self._decided = set(state["decided"])
+
     def differ(self, ours: Gradients, theirs: Gradients) -> bool | Tensor:
         """Whether this step must be looked at closely; a tensor, unless this may wait for the device."""
         if not comparable(ours, theirs):
@@ -124,7 +154,7 @@ class Agreement:
             seen = match((own,), expected, floor)
             error = (own - expected).abs()
             if not seen.ok:
-                found.append(_described(path, own, expected, error, seen.excess))
+                found.append(described(path, own, expected, error, seen.excess))
                 continue
             if self.exact:  # the comparison that brought us here was between both runs' own weights
                 self.gap.include(path, error, expected)
@@ -153,7 +183,8 @@ def _incomparable(own: Tensor | None, expected: Tensor) -> str:
     return ""
 
 
-def _described(path: str, own: Tensor, expected: Tensor, error: Tensor, excess: Tensor) -> Difference:
+def described(path: str, own: Tensor, expected: Tensor, error: Tensor, excess: Tensor) -> Difference:
+    """Where one parameter's values are furthest off, in floors."""
     index = tuple(int(i) for i in torch.unravel_index(excess.argmax(), expected.shape))
     gap = Gap()
     gap.include(path, error.nan_to_num(nan=math.inf), expected)
@@ -181,7 +212,7 @@ def wrong_updates(
         size = torch.maximum(before[path].abs(), (lr * gradient).abs())
         floor = size * torch.finfo(size.dtype).eps + torch.finfo(size.dtype).smallest_normal
         if bool((error > UPDATE_ULPS * floor).any()):
-            off = _described(path, after[path], expected, error, error / floor)
+            off = described(path, after[path], expected, error, error / floor)
             found.append(dataclasses.replace(off, quantity="update"))
     return found
 

@@ -185,5 +185,6 @@ def _invitation(logdir: Path, port: int) -> str:
     # without smoothing: it hides a gap of a single step
     return (
         f"TensorBoard shows {place(logdir)} at http://localhost:{port}/?smoothing=0#timeseries (Ctrl-C ends it).\n"
-        f"From another machine, run `ssh -L {port}:localhost:{port} {user}@{socket.gethostname()}` there first."
+        f"From another machine, run `ssh -L {port}:localhost:{port} {user}@{socket.gethostname()}` there first.\n"
+        f"Manual against autograd on one page: http://localhost:{port}/?smoothing=0#custom_scalars&_smoothingWeight=0"
     )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from compare.run.rhythm import rhythm
+
 Activation = Literal[
     "sigmoid", "tanh", "relu", "leaky-relu", "elu", "silu", "softplus", "gelu", "identity"
 ]  # fmt: skip
@@ -22,6 +24,9 @@ CheckWhen = Literal["every", "epoch", "off"]
 TwinLoss = Literal["exact", "stock"]
 DType = Literal["float32", "float64"]
 Device = Literal["auto", "cpu", "cuda"]
+EngineChoice = Literal["auto", "reference", "fused", "compiled", "graph"]
+ProductName = Literal["auto", "torch", "onednn", "mkl", "openblas", "loops"]
+Matmul = Literal["ieee", "tf32", "bf16"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": get_args(TaskName),
@@ -33,7 +38,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "twin_loss": get_args(TwinLoss),
     "dtype": get_args(DType),
     "device": get_args(Device),
+    "engine": get_args(EngineChoice),
+    "product": get_args(ProductName),
+    "matmul": get_args(Matmul),
 }
+WHOLE_NUMBERS = {"epochs": 0, "patience": 0, "seed": 0, "log_every": 1, "max_bytes": 1, "checkpoint_keep": 1}  # least
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,13 @@ class TrainConfig:
     """Where to train; auto takes CUDA where there is a GPU."""
     threads: int | None = None
     """Threads of torch on the CPU; by default torch's own choice."""
+    engine: EngineChoice = "auto"
+    """How the hand-written network is computed: as it is written (reference), or faster and equal up to rounding, where
+    no step or the first of each epoch is compared; auto measures which is the fastest then."""
+    product: ProductName = "auto"
+    """Matrix products of the engine; auto measures. torch, onednn: of fused; mkl, openblas, loops: of compiled."""
+    matmul: Matmul = "ieee"
+    """Precision of the engine's float32 products on CUDA: as IEEE says, or operands rounded to 11 or 8 bits."""
     seed: int = 0
     """Seed of the split, the initial weights and the order of samples."""
 
@@ -102,6 +118,11 @@ class TrainConfig:
     """Replace a run of the same name."""
     log_every: int = 1
     """Evaluate and log every this many epochs."""
+    checkpoint_every: int | str = "epoch"
+    """Save what `manualbp resume` goes on from: after each epoch (at most once a second), every N steps ("500"), every
+    N epochs ("5 epochs"), or never ("off")."""
+    checkpoint_keep: int = 3
+    """Checkpoints to keep, the last ones."""
 
     def __post_init__(self) -> None:
         for field, allowed in CHOICES.items():
@@ -117,7 +138,14 @@ class TrainConfig:
                 _require(_is_int(units) and units >= 1, "hidden", units, "whole numbers of units, at least 1 each")
         if not (self.check in get_args(CheckWhen) or (_is_int(self.check) and int(self.check) >= 1)):
             raise ValueError(f"--check is {self.check!r}; choose every, epoch, off or a number of steps, at least 1")
-        for field, least in (("epochs", 0), ("patience", 0), ("seed", 0), ("log_every", 1), ("max_bytes", 1)):
+        for field, least in (
+            ("epochs", 0),
+            ("patience", 0),
+            ("seed", 0),
+            ("log_every", 1),
+            ("max_bytes", 1),
+            ("checkpoint_keep", 1),
+        ):
             value = getattr(self, field)
             _require(_is_int(value) and value >= least, field, value, f"a whole number, at least {least}")
         for field in ("batch_size", "threads"):
@@ -132,6 +160,7 @@ class TrainConfig:
             optional = field in ("target", "labels", "name")
             _require(isinstance(value, str) or (optional and value is None), field, value, "text")
         _require(isinstance(self.overwrite, bool), "overwrite", self.overwrite, "true or false")
+        rhythm(self.checkpoint_every)
 
     def checked(self, step: int, first_of_epoch: bool) -> bool:
         """Whether both gradients are compared at a step, counted from 0."""

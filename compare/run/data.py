@@ -8,6 +8,7 @@ data = load_data("train-images-idx3-ubyte.gz")       # labels are found beside i
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ class Data:
     target: str
     image_shape: tuple[int, int] | None
     note: str
+    images_val: Tensor | None = None  # (m, rows, columns), the validation part's images before scaling
 
 
 def load_data(
@@ -110,6 +112,8 @@ def _prepared(table: Table, task: Task | Literal["auto"], scale: Scale, val_frac
     targets = choose_targets(table, task)
     train, val = split(table, targets, val_fraction, seed)
     stratified = "stratified, " if targets.classes else ""
+    shape = table.image_shape
+    images = None if shape is None else torch.from_numpy(np.ascontiguousarray(table.x[val])).reshape(-1, *shape)
     x_train, x_val, scaled = scale_inputs(table, train, val, scale)
     notes = [f"{len(train):,} training and {len(val):,} validation rows ({stratified}seed {seed})", scaled]
     y_train, y_val = targets.y[train], targets.y[val]
@@ -135,7 +139,17 @@ def _prepared(table: Table, task: Task | Literal["auto"], scale: Scale, val_frac
         target=table.target,
         image_shape=table.image_shape,
         note="; ".join(notes),
+        images_val=images,
     )
+
+
+def fingerprint(data: Data) -> str:
+    """SHA-256 of every number of a data set, their shapes and the names of the classes: equal data, equal text."""
+    found = hashlib.sha256(repr((data.task, data.classes)).encode())
+    for tensor in (data.x_train, data.y_train, data.x_val, data.y_val):
+        found.update(repr((tuple(tensor.shape), str(tensor.dtype))).encode())
+        found.update(tensor.contiguous().numpy().data)
+    return found.hexdigest()
 
 
 def one_hot(y: Tensor, classes: int) -> Tensor:

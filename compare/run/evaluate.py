@@ -52,11 +52,13 @@ def penalties(pair: Pair) -> tuple[float, float]:
         return float(mbp.l2.penalty(pair.net, pair.params, pair.l2)), float(twin)
 
 
-def gradient_norms(gradients: Gradients, layers: dict[str, str]) -> dict[str, float]:
-    """The Euclidean norm of each layer's gradient, as tags `gradient norm/layer 2`."""
-    squares: dict[str, Tensor] = {}
-    for path, gradient in gradients.items():
-        tag = f"gradient norm/{layers.get(path, path)}"
-        square = torch.linalg.vector_norm(gradient.detach(), dtype=torch.float64) ** 2
-        squares[tag] = squares[tag] + square if tag in squares else square
-    return {tag: float(square) ** 0.5 for tag, square in squares.items()}
+def norms(kind: str, tensors: Gradients, layers: dict[str, str]) -> dict[str, float]:
+    """The Euclidean norm of each layer's tensors, as tags such as `gradient norm/layer 2`. One wait for the device."""
+    squares: dict[str, list[Tensor]] = {}
+    for path, tensor in tensors.items():
+        norm = torch.linalg.vector_norm(tensor.detach(), dtype=torch.float64)
+        squares.setdefault(f"{kind}/{layers.get(path, path)}", []).append(norm**2)
+    if not squares:
+        return {}
+    sums = torch.stack([sum(each[1:], each[0]) for each in squares.values()]).tolist()
+    return {tag: square**0.5 for tag, square in zip(squares, sums, strict=True)}

@@ -6,6 +6,7 @@ traceback and is raised again at an unrelated call later. Here it is an `OSError
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from compare.run.jsonl import GrowingFile
+
+PREFIX = "events.out.tfevents."  # how TensorBoard knows an event file
 
 
 class EventFile:
@@ -30,26 +33,29 @@ class EventFile:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._event, self._summary = Event, Summary
-        # the order of the names is the order in which TensorBoard reads the files of a folder
-        self._file = GrowingFile(folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}")
+        self.path = folder / f"{PREFIX}{_later(folder):.6f}.{os.getpid()}"
+        self._file = GrowingFile(self.path)
         self._records = RecordWriter(_Whole(self._file))
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         self._write(Event(wall_time=time.time(), step=first_step, session_log=SessionLog(status=SessionLog.START)))
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Append `values` by tag at `step`; TensorBoard keeps them as float32. Raises `OSError`."""
-        value = self._summary.Value
-        self.summary(step, self._summary(value=[value(tag=tag, simple_value=v) for tag, v in values.items()]))
+    def scalars(self, step: int, values: Mapping[str, float], *, at: float | None = None) -> None:
+        """Append `values` by tag at `step`, and at the time `at` (default: now); TensorBoard keeps them as float32.
 
-    def text(self, step: int, tag: str, text: str) -> None:
+        Raises `OSError`.
+        """
+        value = self._summary.Value
+        self.summary(step, self._summary(value=[value(tag=tag, simple_value=v) for tag, v in values.items()]), at=at)
+
+    def text(self, step: int, tag: str, text: str, *, at: float | None = None) -> None:
         """Append `text`, which TensorBoard shows as Markdown, at `step`. Raises `OSError`."""
         from torch.utils.tensorboard import summary
 
-        self.summary(step, summary.text(tag, text))  # type: ignore[no-untyped-call]
+        self.summary(step, summary.text(tag, text), at=at)  # type: ignore[no-untyped-call]
 
-    def summary(self, step: int, summary: Any) -> None:
+    def summary(self, step: int, summary: Any, *, at: float | None = None) -> None:
         """Append a TensorBoard `Summary` of any kind at `step`. Raises `OSError`."""
-        self._write(self._event(wall_time=time.time(), step=step, summary=summary))
+        self._write(self._event(wall_time=time.time() if at is None else at, step=step, summary=summary))
 
     def close(self) -> None:
         """Close the file. Raises `OSError` where a delayed write fails."""
@@ -57,6 +63,18 @@ class EventFile:
 
     def _write(self, event: Any) -> None:
         self._records.write(event.SerializeToString())
+
+
+def _later(folder: Path) -> float:
+    """Now, or just after the newest event file of a folder where the clock has gone back.
+
+    The order of the names is the order in which TensorBoard reads the files.
+    """
+    latest = 0.0
+    for name in os.listdir(folder):
+        with contextlib.suppress(ValueError):
+            latest = max(latest, float(name.removeprefix(PREFIX).rpartition(".")[0]))
+    return max(time.time(), latest + 1e-6)
 
 
 class _Whole:

@@ -5,39 +5,78 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import secrets
 import shutil
+import time
 from datetime import datetime
 from pathlib import Path
 
+from compare.run.durable import sync_folder
 from compare.run.jsonl import GrowingFile
 from compare.run.refusal import listed, place, refusal, shown
 
 RUNS = ("manual", "autograd", "gap")  # the folders of TensorBoard's event files in a run's folder
 METRICS = "metrics.jsonl"
+LOGS = (METRICS, "timing.jsonl", "text.jsonl")
+PREPARED = ".prepared"  # how the name of a hidden folder ends
+STALE = 60.0  # seconds after which a hidden folder that nobody writes was left by a crash
+BUSY = "another process is writing this run"
 LONGEST_NAME = 100
 
 
-def new_folder(root: Path, name: str | None, data_name: str, *, overwrite: bool) -> Path:
-    """Make `root/name`, for this process alone; without a name, one of the data's name and the local time.
+def hidden_folder(root: Path) -> Path:
+    """Make a folder in `root` where a run can be prepared, out of sight. What a crash left of others is removed.
 
-    `overwrite` removes the run of that name first, and nothing that is not a run. Raises `ValueError` for a name that
-    is taken or no plain file name, and for a folder that cannot be written.
+    Raises `ValueError` where `root` cannot be written.
     """
-    if name is not None:
-        _check_name(name)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        if name is None:
-            return _dated_folder(root, data_name)
-        path = root / name
-        if overwrite and os.path.lexists(path):
-            _remove_run(path)
-        path.mkdir()  # of two processes, one succeeds
-    except FileExistsError:
-        raise _taken(root, name) from None
+        for left in root.glob(f".*{PREPARED}"):
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > STALE and not is_busy(left):
+                    shutil.rmtree(left)
+        path = root / f".{os.getpid()}-{secrets.token_hex(4)}{PREPARED}"
+        path.mkdir()
     except OSError as error:
         raise unwritable(root, error) from None
     return path
+
+
+def publish(prepared: Path, name: str | None, data_name: str, *, overwrite: bool) -> Path:
+    """Give a prepared run its name, in one step: a run's folder is there whole or not at all, and one process gets it.
+
+    Without a name it is one of the data's name and the local time. `overwrite` removes the run of that name first, and
+    nothing that is not a run. Raises `ValueError` for a name that is taken.
+    """
+    root = prepared.parent
+    stem = _dated(data_name) if name is None else name
+    path, count = root / stem, 1
+    try:
+        if overwrite and name is not None and os.path.lexists(path):
+            _remove_run(path)
+        while not _renamed(prepared, path):
+            if name is not None:
+                raise _taken(root, name)
+            count += 1
+            path = root / f"{stem}-{count}"
+    except OSError as error:
+        raise unwritable(root, error) from None
+    return path
+
+
+def _renamed(prepared: Path, path: Path) -> bool:
+    """Whether `prepared` is now called `path`; False where there is something of that name."""
+    if os.path.lexists(path):  # a rename would replace an empty folder
+        return False
+    try:
+        prepared.rename(path)
+    except OSError:
+        if os.path.lexists(path):  # another process was faster
+            return False
+        raise
+    with contextlib.suppress(OSError):  # the run is there; that its name outlives a power cut is not worth refusing it
+        sync_folder(path.parent)
+    return True
 
 
 def is_run(path: Path) -> bool:
@@ -45,6 +84,35 @@ def is_run(path: Path) -> bool:
     folders = (path, *(path / run for run in RUNS))
     metrics = path / METRICS
     return all(f.is_dir() and not f.is_symlink() for f in folders) and metrics.is_file() and not metrics.is_symlink()
+
+
+def is_busy(path: Path) -> bool:
+    """Whether a process is writing the run in the folder `path`."""
+    try:
+        metrics = GrowingFile(path / METRICS)
+    except OSError:
+        return False
+    try:
+        return not metrics.lock()
+    finally:
+        metrics.close()
+
+
+def refuse_taken(root: Path, name: str | None, *, overwrite: bool) -> None:
+    """Raises `ValueError` for a name that is no plain file name, or is taken: before any data is read."""
+    if name is None:
+        return
+    _check_name(name)
+    path = root / name
+    if os.path.lexists(path) and (not overwrite or not is_run(path) or is_busy(path)):
+        raise _taken(root, name)
+
+
+def refuse_busy(run: str, runs: Path) -> None:
+    """Raises `ValueError` where there is no such run (see `find_run`), or a process is writing it."""
+    folder = find_run(run, runs)
+    if is_busy(folder):
+        raise busy(folder)
 
 
 def find_run(run: str, runs: Path) -> Path:
@@ -76,6 +144,11 @@ def no_runs(runs: Path) -> ValueError:
     return refusal(place(runs), "no runs there", "make one with `manualbp train`, or name their folder with --runs")
 
 
+def busy(path: Path) -> ValueError:
+    """The error where a run has a writer already."""
+    return refusal(place(path), BUSY, "wait for it to end, or train under another --name")
+
+
 def unwritable(path: Path, error: OSError) -> ValueError:
     """The error where a run's folder or a file in it cannot be made."""
     reason = error.strerror or str(error)
@@ -91,17 +164,10 @@ def _check_name(name: str) -> None:
         )
 
 
-def _dated_folder(root: Path, data_name: str) -> Path:
-    """A new folder that is named after the data and the local time: `breast-cancer-2026-11-23-083012`."""
+def _dated(data_name: str) -> str:
+    """A name after the data and the local time: `breast-cancer-2026-11-23-083012`."""
     data = "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(data_name).name).strip("-.")[:60] or "run"
-    stem = f"{data}-{datetime.now():%Y-%m-%d-%H%M%S}"
-    path, count = root / stem, 1
-    while True:
-        with contextlib.suppress(FileExistsError):
-            path.mkdir()
-            return path
-        count += 1
-        path = root / f"{stem}-{count}"
+    return f"{data}-{datetime.now():%Y-%m-%d-%H%M%S}"
 
 
 def _remove_run(path: Path) -> None:
@@ -111,9 +177,9 @@ def _remove_run(path: Path) -> None:
     metrics = GrowingFile(path / METRICS)
     try:
         if not metrics.lock():
-            raise refusal(place(path), "another process is writing this run", "wait for it or choose another --name")
+            raise busy(path)
         # moved away first: of two processes that overwrite at once, only one can move it
-        away = path.with_name(f".{path.name}.{os.getpid()}.removed")
+        away = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}{PREPARED}")
         path.rename(away)
         shutil.rmtree(away)  # what a symbolic link in it points to stays
     finally:
@@ -125,5 +191,7 @@ def _taken(root: Path, name: str | None) -> ValueError:
         return refusal(place(root), "is not a folder", "choose another folder for the runs")
     if not is_run(root / name):
         return refusal(place(root / name), "exists and is not the folder of a run", "choose another --name")
-    remedy = "replace it with --overwrite, or choose another --name"
+    if is_busy(root / name):
+        return busy(root / name)
+    remedy = f"go on with it (manualbp resume {name}), replace it with --overwrite, or choose another --name"
     return refusal(place(root / name), "this run exists already", remedy)

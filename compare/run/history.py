@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,11 @@ class TrainResult:
     exit_status: int
     report: Report | None = None  # of a mismatch
     notes: list[str] = field(default_factory=list)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows; see `Report`."""
+        fragment: str = importlib.import_module("compare.show.notebook").run_fragment(self.folder)
+        return fragment
 
     def to_json(self) -> dict[str, Any]:
         """Everything but tensors, in JSON's own types; a number that is not finite is null."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,14 +13,20 @@ import manualbp as mbp
 from compare.check.report import Report
 from compare.names import Names
 from compare.run.config import TrainConfig
-from compare.run.evaluate import evaluate, gradient_norms, penalties
-from compare.run.finite import first_not_finite, layer_of
+from compare.run.engine_steps import EngineSteps
+from compare.run.evaluate import evaluate, norms, penalties
+from compare.run.finite import entries_finite, first_not_finite, layer_of
 from compare.run.history import EpochReport, History, Verdict
+from compare.run.keeper import Keeper
 from compare.run.mismatch import save_bundle, tell
 from compare.run.network import Part
 from compare.run.pair import Pair
 from compare.run.record import RunRecord
 from compare.run.steps import READ_EVERY, Diverged, Mismatch, Step, Steps
+from compare.run.stops import StopAsked, Stops
+from compare.run.tags import GAPS, gap_tags, overfitting_tags, update_tags
+from compare.run.watch import Watch
+from manualbp.engines import Engine
 
 ORDER_SEED = 2**32  # the order of samples has a stream of its own: it does not depend on the network
 
@@ -47,34 +53,39 @@ class Loop:
         validation: Part,
         record: RunRecord,
         *,
+        keeper: Keeper,
+        watch: Watch,
         classes: bool,
+        engine: Engine | None = None,
     ) -> None:
+        self.watch = watch
         self.config, self.pair, self.names, self.record = config, pair, names, record
+        self.keeper = keeper
         self.training, self.validation = training, validation
         self.classes = classes
         self.steps = Steps(pair, names, read_every=READ_EVERY if training.x.is_cuda else 1)
+        self.by_engine = EngineSteps(self.steps, engine) if engine is not None else None
         self.order = torch.Generator().manual_seed(ORDER_SEED + config.seed)
-        self.epoch = 0
+        self.order_before = self.order.get_state()  # as it was when the order of this epoch was drawn
+        self.epoch = 0  # under way, or the last whole one
+        self.position = 0  # steps done in the epoch under way; 0 between epochs
         self.done = 0  # steps
         self.epochs: list[int] = []
         self.history: History = {"manual": {}, "autograd": {}, "gap": {}}
-        self._worst = (0.0, 0.0)
+        self.worst = (0.0, 0.0)
+        self.seconds_before = 0.0  # of a run that is continued
         self._started = time.perf_counter()
 
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken so far, pauses apart."""
+        return self.seconds_before + time.perf_counter() - self._started
+
     def run(self, on_epoch: Callable[[EpochReport], None], *, own_net: bool) -> Ending:
-        """Train to the end, or to what ends it earlier; a Ctrl-C or a signal that raises ends it too."""
+        """Train to the end, or to what ends it earlier: Ctrl-C or SIGTERM, which wait for the step under way, too."""
         try:
-            for epoch in range(self.config.epochs + 1):
-                self.epoch = epoch
-                for step in self._batches():
-                    self.steps.take(step)
-                    self.done += 1
-                self.steps.look()
-                if self.epoch % self.config.log_every and self.epoch < self.config.epochs:
-                    continue
-                on_epoch(self._evaluated())
-                if self._out_of_patience():
-                    break
+            with Stops() as stops:
+                self._train(on_epoch, stops)
         except Mismatch as mismatch:
             told = tell(self.pair, self.names, mismatch)
             try:
@@ -84,6 +95,7 @@ class Loop:
             except OSError as error:
                 kept = f"it could not be kept for a replay ({error.strerror or error})"
             self.record.text("mismatch", str(told), step=mismatch.step.epoch)
+            self.watch.mismatched(self, mismatch)
             return Ending("mismatch", f"mismatch at {told.headline}; {kept}", 1, told.report)
         except Diverged as diverged:
             step = diverged.step
@@ -98,15 +110,80 @@ class Loop:
             return Ending(verdict.verdict, text, getattr(stop, "exit_status", 130))
         return self._verdict()
 
+    def _train(self, on_epoch: Callable[[EpochReport], None], stops: Stops) -> None:
+        """Every epoch that is left; a loop that was put into the state of a checkpoint goes on from there."""
+        if not self.epochs:
+            on_epoch(self._evaluated())
+            self.keeper.save(self)
+        while self.position or not self._ended():
+            self.epoch += not self.position
+            self.order_before = self.order.get_state()
+            self._epoch(stops)
+            if self.epoch % self.config.log_every == 0 or self.epoch >= self.config.epochs:
+                on_epoch(self._evaluated())
+            self._pause(stops)
+        self.keeper.save(self)
+
+    def _epoch(self, stops: Stops) -> None:
+        """The steps of this epoch that are left."""
+        try:
+            if self.by_engine is not None:
+                self._by_engine(self.by_engine)
+            for step in self._batches() if self.by_engine is None else ():
+                if self.position:  # between two steps of an epoch; what is between two epochs comes after it
+                    self._pause(stops)
+                self.steps.take(step)
+                self.done += 1
+                self.position += 1
+            self.steps.look()
+        except (Mismatch, Diverged) as failure:
+            self._back_to(failure.step)
+            raise
+        self.position = 0
+
+    def _by_engine(self, by_engine: EngineSteps) -> None:
+        """The same steps in one call of the engine, the first compared unless checking is off."""
+        m = len(self.training.x)
+        size = mbp.batch_rows(self.config.update, m, self.config.batch_size)
+        order = mbp.visited(self.config.update, m, self.order)[self.position * size :]
+        first = order[:size].to(self.training.x.device)
+        part = Part(self.training.x[first], self.training.y[first])
+        checked = self.config.check == "epoch"
+        by_engine.take(Step(self.done, self.epoch, part, checked, calibrate=checked), self.training, order, size)
+        self.done += -(-len(order) // size)
+
+    def _ended(self) -> bool:
+        return self.epoch >= self.config.epochs or self._out_of_patience()
+
+    def _pause(self, stops: Stops) -> None:
+        """Between two steps: save if that is due, or if the run has been asked to stop. Raises `StopAsked`."""
+        try:
+            stops.raise_if_asked()
+        except StopAsked:
+            self.steps.look()
+            self.keeper.save(self)
+            raise
+        if self.keeper.due(self):
+            self.steps.look()
+            self.keeper.save(self)
+
+    def _back_to(self, step: Step) -> None:
+        """Keep the state before a step that failed; the networks have gone back to it already."""
+        since = self.done - step.number
+        self.done, self.position = self.done - since, self.position - since
+        if not self.position:  # between two epochs: its order has not been drawn yet
+            self.epoch -= 1
+            self.order.set_state(self.order_before)
+        self.keeper.save(self)
+
     def _batches(self) -> Iterator[Step]:
-        """The steps of this epoch; epoch 0 has none."""
-        if self.epoch == 0:
-            return
+        """The steps of this epoch that are left."""
         x, y = self.training.x, self.training.y
         rows = mbp.batches(self.config.update, len(x), self.config.batch_size, self.order)
         if x.is_cuda:  # one transfer an epoch
             rows = torch.split(torch.cat(rows).to(x.device), [len(batch) for batch in rows])
-        for position, batch in enumerate(rows):
+        for position in range(self.position, len(rows)):
+            batch = rows[position]
             number = self.done
             part = self.training if self.config.update == "batch" else Part(x[batch], y[batch])
             checked = self.config.checked(number, position == 0)
@@ -127,36 +204,51 @@ class Loop:
             for which, score in (("train", on_training[i]), ("val", on_validation[i])):
                 if score.accuracy is not None:
                     tags[f"accuracy/{which}"] = score.accuracy
-            scores[run] = tags | gradient_norms(self.steps.last[i], layers)
+            sizes = norms("gradient norm", self.steps.last[i], layers)
+            sizes |= norms("weight norm", self.pair.weights(run), layers)
+            scores[run] = tags | sizes | update_tags(sizes, self.pair.lr)
         if self.steps.agreement.checked:
             scores["gap"] = self._gap()
         self.epochs.append(self.epoch)
-        for run, tags in scores.items():
-            for tag, value in tags.items():
-                self.history[run].setdefault(tag, []).append(value)
-        seconds = time.perf_counter() - self._started
+        self._remember(scores)
+        for run in ("manual", "autograd"):
+            curves = self.history[run]
+            late = overfitting_tags(self.epochs, curves["loss/train"], curves["loss/val"])
+            scores[run] |= late
+            self._remember({run: late})
+        seconds = self.seconds
         self.record.scalars(self.epoch, scores)
+        self.watch.evaluated(self)
         self.record.timing(self.epoch, {"seconds": seconds, "steps": self.done})
         for which, part, both in (
             ("training", self.training, on_training),
             ("validation", self.validation, on_validation),
         ):
-            if not all(math.isfinite(score.loss) for score in both):
+            if not all(math.isfinite(score.loss) for score in both) or not entries_finite(
+                tensor for _, tensor in mbp.named(self.pair.params)
+            ):
                 where = first_not_finite(self.pair, self.names, part, {}) or "the loss"
                 last = Step(max(self.done - 1, 0), self.epoch, part, checked=False, calibrate=False)
                 raise Diverged(last, f"after it, on the {which} part, {where}")
         return EpochReport(self.epoch, self.config.epochs, self.done, scores, seconds)
 
+    def _remember(self, scores: Mapping[str, Mapping[str, float]]) -> None:
+        for run, tags in scores.items():
+            for tag, value in tags.items():
+                self.history[run].setdefault(tag, []).append(value)
+
     def _gap(self) -> dict[str, float]:
-        """The largest gap since the last evaluation, and the worst so far."""
+        """The largest gap since the last evaluation, and the worst so far, over all parameters and of each."""
+        each = self.steps.agreement.gap.each(self.pair.paths)
+        named = {self.names.parameters[path]: gap for path, gap in each.items()}
         ulps, relative = self.steps.agreement.take_gap()
-        self._worst = (max(self._worst[0], ulps), max(self._worst[1], relative))
+        self.worst = (max(self.worst[0], ulps), max(self.worst[1], relative))
         return {
             "gap/ulp largest": ulps,
-            "gap/ulp worst so far": self._worst[0],
+            "gap/ulp worst so far": self.worst[0],
             "gap/relative largest": relative,
-            "gap/relative worst so far": self._worst[1],
-        }
+            "gap/relative worst so far": self.worst[1],
+        } | gap_tags(GAPS["parameters"], named, self.history["gap"])
 
     def _out_of_patience(self) -> bool:
         losses = self.history["manual"]["loss/val"]
@@ -176,6 +268,6 @@ class Loop:
             text = f"undecided: rounding would explain any gradient of {which}; use --dtype float64"
             return Ending("undecided", text, 1)
         ulps, relative = self.steps.agreement.take_gap()
-        ulps, relative = max(self._worst[0], ulps), max(self._worst[1], relative)
+        ulps, relative = max(self.worst[0], ulps), max(self.worst[1], relative)
         text = f"within the noise floor: every gradient at {at}, at most {relative:.1e} of its RMS apart"
         return Ending("within the noise floor", text, 0)

@@ -58,7 +58,7 @@ def tell(pair: Pair, names: Names, mismatch: Mismatch) -> Told:
     try:
         report = _loss_report(pair, names, step.part) if pair.own_loss else None
         if report is None or report.ok:
-            report = _report(pair, step.part, pair.l2)
+            report = _explained(_report(pair, step.part, pair.l2), pair, step.part)
     except Exception as error:  # the check cannot run this layer, whatever it raises; that it is wrong is known
         note = f"the check says no more: {type(error).__name__}: {' '.join(str(error).split())}"
         return Told(f"{where}: {what}", _own_report(pair, names, mismatch, note))
@@ -72,7 +72,8 @@ def tell(pair: Pair, names: Names, mismatch: Mismatch) -> Told:
     quantity = quantity_of(first.name)
     if pair.l2 and first.name in names.parameters.values() and _report(pair, step.part, 0.0).ok:
         quantity += ", in its L2 part"
-    return Told(f"{where}: {quantity} is wrong", report)
+    cause = f" ({first.cause})" if first.cause not in ("", "unknown") else ""
+    return Told(f"{where}: {quantity} is wrong{cause}", report)
 
 
 def quantity_of(name: str) -> str:
@@ -110,9 +111,9 @@ def save_bundle(
         "inputs": step.part.x.shape[1],
         "outputs": _outputs(pair, step.part),
         "own": {
-            "net": _source(pair.net) if own_net else None,
-            "loss": _source(pair.loss) if pair.own_loss else None,
-            "twin": None if pair.given_twin is None else _source(pair.given_twin),
+            "net": source_of(pair.net) if own_net else None,
+            "loss": source_of(pair.loss) if pair.own_loss else None,
+            "twin": None if pair.given_twin is None else source_of(pair.given_twin),
         },
         "differences": [_json(dataclasses.asdict(difference)) for difference in mismatch.differences],
     }
@@ -145,6 +146,18 @@ def _report(pair: Pair, part: Part, l2: float) -> Report:
     if pair.own_loss:
         return check_layer(pair.net, part.x, twin=pair.given_twin, params=pair.params, l2=l2)
     return check_layer(pair.net, part.x, y=part.y, loss=pair.loss, twin=pair.given_twin, params=pair.params, l2=l2)
+
+
+def _explained(report: Report, pair: Pair, part: Part) -> Report:
+    """The report with the cause of each wrong step."""
+    if report.ok:
+        return report
+    from compare.explain.layer import explain_layer  # which most runs never need
+
+    loss = None if pair.own_loss else pair.loss
+    y = None if pair.own_loss else part.y
+    l2 = pair.l2
+    return explain_layer(report, pair.net, part.x, y=y, loss=loss, twin=pair.given_twin, params=pair.params, l2=l2)
 
 
 def _loss_report(pair: Pair, names: Names, part: Part) -> Report:
@@ -183,7 +196,7 @@ def _outputs(pair: Pair, part: Part) -> int:
         return int(pair.net.forward(pair.params, part.x[:1])[0].shape[-1])
 
 
-def _source(thing: mbp.Layer | mbp.Loss | torch.nn.Module) -> str:
+def source_of(thing: mbp.Layer | mbp.Loss | torch.nn.Module) -> str:
     """Where a user's own class is defined, such as `layers.py: MySigmoid`; of a network, its own layers."""
     layers = thing.layers if isinstance(thing, mbp.Sequential) else (thing,)
     kinds = dict.fromkeys(type(layer) for layer in layers if not type(layer).__module__.startswith("manualbp"))

@@ -119,12 +119,18 @@ def _target(config: TrainConfig, data: Data, y: Tensor) -> Tensor:
 
 
 def correct(loss: mbp.Loss, z: Tensor, y: Tensor) -> Tensor:
-    """How many samples are classified right, as a 0-d tensor: the most probable class, or a > 1/2 for one output."""
+    """How many samples are classified right, as a 0-d tensor."""
+    said, true = answers(loss, z, y)
+    return (said == true).sum()
+
+
+def answers(loss: mbp.Loss, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The class that the network says and the true one: the most probable, or 1 where a > 1/2 for one output."""
     if y.dtype == torch.int64:
-        return (z.argmax(1) == y).sum()
+        return z.argmax(1), y
     if y.shape[1] > 1:
-        return (z.argmax(1) == y.argmax(1)).sum()
-    return ((loss.predict(z) > 0.5) == (y > 0.5)).sum()
+        return z.argmax(1), y.argmax(1)
+    return (loss.predict(z) > 0.5)[:, 0].long(), (y > 0.5)[:, 0].long()
 
 
 def described(net: mbp.Layer, loss: mbp.Loss) -> str:

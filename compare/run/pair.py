@@ -87,6 +87,14 @@ class Pair:
         copy_(reference, self.params)
         return self._autograd_of(reference, part)
 
+    def twin_at_manual(self) -> Twin:
+        """A network of autograd's with the hand-written parameters: the twin as long as both runs are equal."""
+        if self.same_weights():
+            return self.twin
+        reference = self._third()
+        copy_(reference, self.params)
+        return reference
+
     def measured(self, part: Part) -> Measured:
         """Autograd's gradient at the hand-written parameters, and how far rounding alone can move each entry.
 
@@ -126,6 +134,13 @@ class Pair:
         """Whether both networks' parameters are equal in every bit."""
         values = dict(named(self.params))
         return all(torch.equal(values[path], p) for path, p in self.twin.parameters.items())
+
+    def weights(self, run: str) -> dict[str, Tensor]:
+        """The trained parameters of the run "manual" or "autograd", by path."""
+        if run == "autograd":
+            return {path: p.detach() for path, p in self.twin.parameters.items()}
+        values = dict(named(self.params))
+        return {path: values[path] for path in self.paths}
 
     def state(self) -> dict[str, Tensor]:
         """A copy of all parameters of both networks."""

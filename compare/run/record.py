@@ -2,39 +2,37 @@
 
 runs/NAME/metrics.jsonl    the scalars of both runs and their gap as float64, one line a step; the record of truth
 runs/NAME/timing.jsonl     what differs between machines and repetitions
-runs/NAME/text.jsonl       the verdict and other texts
+runs/NAME/text.jsonl       the verdict and other texts, and the numbers behind pictures
 runs/NAME/config.toml      config, versions, engine, threads
 runs/NAME/{manual,autograd,gap}/   the same for TensorBoard, which overlays equal tags
+runs/NAME/checkpoints/     what the run can go on from, see `compare.run.checkpoint`
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
-
 from compare.run.events import EventFile
-from compare.run.folder import METRICS, RUNS, new_folder, unwritable
-from compare.run.jsonl import GrowingFile, Records, encode_line, read_records, with_numbers
-from compare.run.refusal import place, shown
+from compare.run.folder import BUSY, LOGS, METRICS, RUNS, busy, hidden_folder, publish, refuse_taken, unwritable
+from compare.run.jsonl import GrowingFile, Records, damaged_lines, encode_line, read_records, with_numbers
+from compare.run.machine import machine, versions
+from compare.run.refusal import escaped, place, shown
 from compare.run.toml_file import to_toml
 
-RELATIVE = "gap/relative "  # how the tags of gaps relative to a gradient's size start
+RELATIVE = "/relative "  # in the tags of gaps that are relative to a gradient's size
 LOG10_FLOOR = -20.0  # four decades under float64's rounding, so that no gap is drawn apart from the smallest one
 
 
 class RunRecord:
-    """The logs of one run, open for writing; made by `create`, closed by `close` or at the end of a `with`.
+    """The logs of one run, open for writing; made by `create` or `reopen`, closed by `close` or the end of a `with`.
 
     Nothing that a disk does ends a training run: where a write fails, `on_warning` gets one line, once, `complete`
     becomes False, and every later write is still tried.
@@ -44,21 +42,16 @@ class RunRecord:
     complete: bool
 
     def __init__(self, path: Path, on_warning: Callable[[str], None]) -> None:
-        """Start the logs in the folder `path`, which holds none. Raises `OSError`; use `create`."""
+        """Open the logs in the folder `path` and lock them. Raises `OSError`; use `create` or `reopen`."""
         self.path = path
         self.complete = True
         self._on_warning = on_warning
+        self._events: dict[str, EventFile] = {}
         with contextlib.ExitStack() as opened:  # closes what was opened if a later one fails
-            self._logs = {
-                name: opened.enter_context(contextlib.closing(GrowingFile(path / name)))
-                for name in (METRICS, "timing.jsonl", "text.jsonl")
-            }
+            self._logs = {name: opened.enter_context(contextlib.closing(GrowingFile(path / name))) for name in LOGS}
             # before the folders that make this a run's folder: so none can be removed under its writer's hands
             if not self._logs[METRICS].lock():
-                raise BlockingIOError(None, "another process is writing it")
-            for run in RUNS:
-                (path / run).mkdir()
-            self._events = {run: opened.enter_context(contextlib.closing(EventFile(path / run))) for run in RUNS}
+                raise BlockingIOError(None, BUSY)
             self._opened = opened.pop_all()
 
     @classmethod
@@ -74,28 +67,75 @@ class RunRecord:
         device: str | None = None,
         on_warning: Callable[[str], None] | None = None,
     ) -> Self:
-        """A new run in the folder `root/name`, for this process alone; see `new_folder` for names and `overwrite`.
+        """A new run in the folder `root/name`, for this process alone; see `publish` for names and `overwrite`.
 
         `config` holds what `to_toml` can write; `engine` and `device` are those in use, where the config may say
         "auto". `on_warning` gets the one line about logs that cannot be written; it is printed to stderr by default.
         Raises `ValueError` for a name that is taken or not a plain file name, and for a folder that cannot be written.
         """
-        settings = to_toml({"config": config, "versions": _versions(), "machine": _machine(engine, device)})
-        path = new_folder(root, name, data_name, overwrite=overwrite)
+        settings = to_toml({"config": config, "versions": versions(), "machine": _described(engine, device)})
+        refuse_taken(root, name, overwrite=overwrite)
+        prepared = hidden_folder(root)
+        record = None
         try:
-            (path / "config.toml").write_text(settings, encoding="utf-8", newline="\n")
-            return cls(path, on_warning or _print_warning)
+            (prepared / "config.toml").write_text(settings, encoding="utf-8", newline="\n")
+            record = cls(prepared, on_warning or _print_warning)
+            for run in RUNS:
+                (prepared / run).mkdir()
+            record._draw_from(0)
+            record.path = publish(prepared, name, data_name, overwrite=overwrite)
         except BaseException as error:
-            shutil.rmtree(path, ignore_errors=True)  # this process has just made it
+            if record is not None:
+                record.close()
+            shutil.rmtree(prepared, ignore_errors=True)  # this process has just made it
             if isinstance(error, OSError):
-                raise unwritable(path, error) from None
+                raise unwritable(root, error) from None
             raise
+        return record
+
+    @classmethod
+    def reopen(cls, path: Path, *, on_warning: Callable[[str], None] | None = None) -> Self:
+        """The record of the run in the folder `path`, to be continued by this process alone; `rewind` comes next.
+
+        Raises `ValueError` where another process writes it, at once, or it cannot be written.
+        """
+        try:
+            return cls(path, on_warning or _print_warning)
+        except BlockingIOError:
+            raise busy(path) from None
+        except OSError as error:
+            raise unwritable(path, error) from None
+
+    def rewind(self, sizes: Mapping[str, int], first_step: int, *, complete: bool) -> None:
+        """Take back what was logged after `sizes` were those of the logs, as `sync` gave them.
+
+        TensorBoard's points at `first_step` and after it are superseded. `complete` says whether the logs were
+        complete then. Lines that are not there any more, or are damaged, are told in one warning. Raises `ValueError`
+        where the folder cannot be written.
+        """
+        self.complete = complete
+        try:
+            whole = [log.rewind(sizes.get(name, 0)) for name, log in self._logs.items()]
+            damaged = damaged_lines(self.path / METRICS)
+            self._draw_from(first_step)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+        if damaged or not all(whole):
+            lost = f"{damaged} damaged lines" if damaged else "lines missing"
+            self._warn(f"{place(self.path / METRICS)}: {lost} before the checkpoint; the logs are incomplete")
+
+    def sync(self) -> dict[str, int]:
+        """Force the logs to the disk; their sizes in bytes, by name. Never raises."""
+        for name, log in self._logs.items():
+            with self.surviving(name, None):
+                log.sync()
+        return {name: log.size for name, log in self._logs.items()}
 
     def scalars(self, step: int, values: Mapping[str, Mapping[str, float]]) -> None:
         """Log `{run: {tag: value}}` at `step`, for runs among "manual", "autograd" and "gap".
 
         `metrics.jsonl` gets one line with the float64 values. TensorBoard gets them as float32, and instead of a
-        relative gap (`gap/relative ...`) its log10 (`gap/log10 relative ...`, see `log10_gap`).
+        relative gap (`.../relative ...`) its log10 (`.../log10 relative ...`, see `log10_gap`).
         """
         unknown = values.keys() - set(RUNS)
         if unknown:
@@ -103,8 +143,24 @@ class RunRecord:
         numbers = {run: {tag: float(value) for tag, value in tags.items()} for run, tags in values.items()}
         self._log(METRICS, step, numbers)
         for run, tags in numbers.items():
-            with self._surviving(run, step):
-                self._events[run].scalars(step, _drawn(tags))
+            with self.surviving(run, step):
+                self._events[run].scalars(step, drawn(tags))
+
+    def drawing(self, run: str, step: int, *summaries: Any) -> None:
+        """Give TensorBoard what `compare.run.summaries` made; `metrics.jsonl` gets none of it."""
+        if summaries:
+            together = summaries[0]
+            for summary in summaries[1:]:
+                together.MergeFrom(summary)
+            with self.surviving(run, step):
+                self._events[run].summary(step, together)
+
+    def table(self, step: int, tag: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Log the numbers behind a picture."""
+        text = f"a table of {len(rows)} rows"
+        self._log(
+            "text.jsonl", step, {"tag": tag, "text": text, "head": list(head), "rows": [list(row) for row in rows]}
+        )
 
     def timing(self, step: int, values: Mapping[str, Any]) -> None:
         """Log what differs between machines and repetitions, such as seconds; the wall-clock time is added."""
@@ -114,12 +170,12 @@ class RunRecord:
         """Log a text, such as the verdict; TensorBoard shows it as Markdown, in the run "gap"."""
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")  # a path in it can hold what is no UTF-8
         self._log("text.jsonl", step, {"tag": tag, "text": text})
-        with self._surviving("gap", step):
+        with self.surviving("gap", step):
             self._events["gap"].text(step, tag, text)
 
     def close(self) -> None:
         """Close the logs; never raises."""
-        with self._surviving("", None):
+        with self.surviving("", None):
             self._opened.close()
 
     def __enter__(self) -> Self:
@@ -131,23 +187,31 @@ class RunRecord:
         self.close()
 
     def _log(self, name: str, step: int, record: Mapping[str, Any]) -> None:
-        with self._surviving(name, step):
+        with self.surviving(name, step):
             self._logs[name].append(encode_line({"step": int(step), **record}))
 
     @contextlib.contextmanager
-    def _surviving(self, name: str, step: int | None) -> Iterator[None]:
-        """Turn a failed write of the log `name` into the one warning."""
+    def surviving(self, name: str, step: int | None) -> Iterator[None]:
+        """Turn a failed write of `name` in the run's folder into the one warning."""
         try:
             yield
         except OSError as error:
-            first, self.complete = self.complete, False
-            if first:
-                since = "" if step is None else f" from step {step} on"
-                reason = error.strerror or str(error)
-                self._on_warning(
-                    f"{place(self.path / name)}: cannot be written ({reason}); the logs are incomplete{since}, "
-                    "training goes on"
-                )
+            since = "" if step is None else f" from step {step} on"
+            reason = escaped(error.strerror or str(error))
+            self._warn(
+                f"{place(self.path / name)}: cannot be written ({reason}); the logs are incomplete{since}, "
+                "training goes on"
+            )
+
+    def _warn(self, line: str) -> None:
+        first, self.complete = self.complete, False
+        if first:
+            self._on_warning(line)
+
+    def _draw_from(self, first_step: int) -> None:
+        """Start an event file for each run, whose points from `first_step` on supersede those of earlier files."""
+        for run in RUNS:
+            self._events[run] = self._opened.enter_context(contextlib.closing(EventFile(self.path / run, first_step)))
 
 
 def log10_gap(gap: float) -> float:
@@ -171,26 +235,13 @@ def _print_warning(line: str) -> None:
         print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
-def _drawn(tags: Mapping[str, float]) -> dict[str, float]:
+def drawn(tags: Mapping[str, float]) -> dict[str, float]:
     """What TensorBoard draws of `tags`."""
     return {
-        (f"gap/log10 {tag.removeprefix('gap/')}" if tag.startswith(RELATIVE) else tag): (
-            log10_gap(value) if tag.startswith(RELATIVE) else value
-        )
+        tag.replace(RELATIVE, "/log10 relative "): log10_gap(value) if RELATIVE in tag else value
         for tag, value in tags.items()
     }
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
-    for package in ("numpy", "tensorboard", "manualbp"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
-
-
-def _machine(engine: str, device: str | None) -> dict[str, Any]:
-    threads = torch.get_num_threads()
-    return {"engine": engine, "device": device, "threads": threads, "platform": platform.platform()}
+def _described(engine: str, device: str | None) -> dict[str, Any]:
+    return {name: fact for name, fact in machine(engine, device).items() if name not in ("torch", "numpy")}

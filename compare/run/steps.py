@@ -12,7 +12,7 @@ from compare.run.agreement import Agreement, Difference, Gap, comparable, wrong_
 from compare.run.finite import entries_finite, first_not_finite, sums_not_finite
 from compare.run.network import Part
 from compare.run.pair import Gradients, Pair
-from manualbp import at
+from manualbp import at, named
 
 READ_EVERY = 64  # steps between two looks at the flag that a GPU keeps
 
@@ -104,7 +104,7 @@ class Steps:
     def _look_and_update(self, step: Step) -> None:
         ours, theirs, failed = self._evaluate(step)
         if bool(failed) or (step.calibrate and not self.agreement.exact):
-            self._examine(step, ours, theirs)
+            self.examine(step, ours, theirs)
         self._update(step, ours)
 
     def _update(self, step: Step, ours: Gradients) -> None:
@@ -123,26 +123,26 @@ class Steps:
         J, ours = self.pair.manual(step.part)
         twin_J, own = self.pair.autograd(step.part)
         self.last = (ours, own)
+        numbers = [J, twin_J, *ours.values(), *(tensor for _, tensor in named(self.pair.params))]
         if not step.checked:
-            return ours, own, sums_not_finite([J, twin_J, *ours.values(), *own.values()], waits=self.waits)
+            return ours, own, sums_not_finite([*numbers, *own.values()], waits=self.waits)
         theirs = own if self.agreement.exact else self.pair.autograd_at_manual(step.part)[1]
         differ = self.agreement.differ(ours, theirs)
         # a NaN or infinity of autograd's alone differs
-        return ours, theirs, _either(differ, sums_not_finite([J, twin_J, *ours.values()], waits=self.waits))
+        return ours, theirs, _either(differ, sums_not_finite(numbers, waits=self.waits))
 
-    def _examine(self, step: Step, ours: Gradients, theirs: Gradients) -> None:
+    def examine(self, step: Step, ours: Gradients, theirs: Gradients) -> None:
         """Find out what made this step stand out. Raises `Mismatch` or `Diverged`, or returns where all is well."""
         part = step.part
         J, expected = self.pair.autograd_at_manual(part)
         expected = {path: gradient.clone() for path, gradient in expected.items()}
         where = first_not_finite(self.pair, self.names, part, ours)
-        finite = entries_finite([J, *expected.values()])
-        if not finite:
+        if not entries_finite([J, *expected.values()]):
             raise Diverged(step, where or "autograd's gradient, where the hand-written one is finite")
         if not entries_finite([*theirs.values()]):
             raise Diverged(step, "autograd's gradient at its own weights")
-        if where and not step.checked:
-            raise Diverged(step, where)
+        if where and (not step.checked or not entries_finite(tensor for _, tensor in named(self.pair.params))):
+            raise Diverged(step, where)  # also a bias of -inf below a ReLU, which no gradient shows
         if not step.checked:
             return
         same = self.agreement.exact and self.pair.same_weights() and not bool(self.agreement.differ(ours, expected))

@@ -8,11 +8,8 @@ result.history["manual"]["loss/val"]    # one number an epoch
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import nn
@@ -22,40 +19,21 @@ from compare.check.report import GradientMismatch, Report
 from compare.names import leaves, names
 from compare.run.config import TrainConfig
 from compare.run.data import Data, load_data
+from compare.run.engine import choose
 from compare.run.finite import layer_of
+from compare.run.folder import refuse_taken
 from compare.run.history import EpochReport, TrainResult, best_epoch, overfitting_epoch
+from compare.run.keeper import Keeper
 from compare.run.loop import Loop
 from compare.run.network import LOSSES, Part, build_network, described, outputs, parts, settled
 from compare.run.pair import Pair
 from compare.run.record import RunRecord
 from compare.run.settings import settings
+from compare.run.start import Start
+from compare.run.watch import Watch
+from compare.run.watcher import Calling, Plan, Watcher
 
 BUILT_BY_CONFIG = ("hidden", "activation", "init", "init_std")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is about to be trained."""
-
-    config: TrainConfig
-    data: str
-    network: str
-    device: str
-    folder: Path
-    notes: list[str]
-
-
-class Watcher(Protocol):
-    """Whom a run tells how it goes."""
-
-    def started(self, plan: Plan) -> None:
-        """All is loaded and the run's folder is there."""
-
-    def evaluated(self, report: EpochReport) -> None:
-        """After an epoch; the first is epoch 0, before training."""
-
-    def warned(self, line: str) -> None:
-        """Something that does not end the run."""
 
 
 def train(
@@ -77,7 +55,13 @@ def train(
     Raises `GradientMismatch`, with the check's report, where a gradient is wrong; `ValueError` for bad input. A run
     that diverges returns, with the verdict "diverged". Ctrl-C goes on as `KeyboardInterrupt` when the logs are closed.
     """
-    result = execute(config or TrainConfig(), _Calling(callback), net=net, loss=loss, twin=twin, data=data)
+    return result_or_raise(
+        execute(config or TrainConfig(), Calling(callback), net=net, loss=loss, twin=twin, data=data)
+    )
+
+
+def result_or_raise(result: TrainResult) -> TrainResult:
+    """The result, or what `train` raises instead of it."""
     if result.exit_status == 1:
         raise GradientMismatch(result.report or Report((), notes=(result.verdict_text,)), result.verdict_text)
     if result.exit_status > 100:
@@ -93,9 +77,14 @@ def execute(
     loss: mbp.Loss | None = None,
     twin: nn.Module | None = None,
     data: Data | None = None,
+    start: Start | None = None,
 ) -> TrainResult:
-    """As `train`, but every end of the run is a result, with its exit status. Raises `ValueError` for bad input."""
-    started = time.perf_counter()
+    """As `train`, but every end of the run is a result, with its exit status. Raises `ValueError` for bad input.
+
+    `start` continues a run; see `compare.run.resume`.
+    """
+    refuse_taken(Path(config.runs), config.name if start is None else None, overwrite=config.overwrite)
+    given = {"net": net, "loss": loss, "twin": twin, "data": data}
     if data is not None:
         config = dataclasses.replace(config, data=data.name)
     data = data or load_data(
@@ -108,8 +97,8 @@ def execute(
         seed=config.seed,
         max_bytes=config.max_bytes,
     )
-    own_net, config = net is not None, _with_own(config, net, loss)
-    config = settled(config, data)
+    asked, own_net = config, net is not None
+    config = settled(_with_own(config, net, loss), data)
     with settings(config) as place:
         config = dataclasses.replace(config, device=place.name)
         net = net or build_network(config, data.x_train.shape[1], outputs(config, data))
@@ -119,20 +108,49 @@ def execute(
             params = net.init(torch.Generator().manual_seed(config.seed), dtype=place.dtype, device=place.device)
         pair = Pair(net, loss, params, lr=config.lr, l2=config.l2, twin=twin, stock_loss=config.twin_loss == "stock")
         _fits(pair, training, data)
+        chosen = choose(config, pair, training)
+        config = chosen.config
         notes = _judged_by(pair)
         network = described(net, loss)
-        record = RunRecord.create(
-            Path(config.runs),
-            config.name,
-            data.name,
-            dataclasses.asdict(config),
-            overwrite=config.overwrite,
-            on_warning=watcher.warned,
+        asked = dataclasses.replace(asked, device=place.name, engine=config.engine, product=config.product)
+        about = Start.about(asked, data, network, given)
+        record = (
+            RunRecord.create(
+                Path(config.runs),
+                config.name,
+                data.name,
+                dataclasses.asdict(dataclasses.replace(config, overwrite=False)),  # it was for this once
+                overwrite=config.overwrite,
+                engine=config.engine,
+                device=place.name,
+                on_warning=watcher.warned,
+            )
+            if start is None
+            else start.checked(about)
         )
         with record:
-            watcher.started(Plan(config, f"{data.name}: {data.note}", network, place.note, record.path, notes))
-            loop = Loop(config, pair, names(net, params), training, validation, record, classes=bool(data.classes))
-            record.text("network", network)
+            keeper = Keeper(config, record, about)
+            watch = Watch(record, data)
+            loop = Loop(
+                config,
+                pair,
+                names(net, params),
+                training,
+                validation,
+                record,
+                keeper=keeper,
+                watch=watch,
+                classes=bool(data.classes),
+                engine=chosen.engine,
+            )
+            if start is None:
+                record.text("network", network)
+                watch.started(loop, dataclasses.asdict(config))
+            else:
+                start.put_into(loop)
+            from_step = None if start is None else loop.done
+            told = f"{data.name}: {data.note}"
+            watcher.started(Plan(config, told, network, place.note, record.path, notes, chosen.why, from_step))
             ending = loop.run(watcher.evaluated, own_net=own_net)
             text = "; ".join((ending.text, *notes))
             curves = loop.history["manual"]
@@ -142,7 +160,8 @@ def execute(
                 if loop.epochs
                 else None,
             }
-            record.text("verdict", text, step=loop.epoch)
+            record.text("verdict", text, step=loop.epoch + 1)  # after its points: those of a continued run replace it
+            watch.ended(loop, well=not ending.exit_status)
     return TrainResult(
         config=config,
         network=network,
@@ -154,30 +173,12 @@ def execute(
         params=pair.params,
         twin_params={path: p.detach() for path, p in pair.twin.parameters.items()},
         steps=loop.done,
-        seconds=time.perf_counter() - started,
+        seconds=loop.seconds,
         exit_status=ending.exit_status or (0 if record.complete else 3),
         report=ending.report,
         notes=notes,
         **found,
     )
-
-
-@dataclass(frozen=True)
-class _Calling:
-    """Tells a function of each evaluation."""
-
-    callback: Callable[[EpochReport], None] | None
-
-    def started(self, plan: Plan) -> None: ...
-
-    def evaluated(self, report: EpochReport) -> None:
-        if self.callback is not None:
-            self.callback(report)
-
-    def warned(self, line: str) -> None:
-        import warnings
-
-        warnings.warn(line, RuntimeWarning, stacklevel=2)
 
 
 def _with_own(config: TrainConfig, net: mbp.Layer | None, loss: mbp.Loss | None) -> TrainConfig:

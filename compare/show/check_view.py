@@ -23,6 +23,9 @@ MEANINGS = {
 }
 
 
+REPAIR = "Repair: "  # before a line of source, which keeps its spaces
+
+
 @dataclass(frozen=True)
 class Line:
     """One row of the table."""
@@ -60,7 +63,7 @@ def view(report: Report, title: str) -> View:
         one_line(headline(report)),
         report.ok,
         tuple(_line(row) for row in report.rows),
-        tuple(one_line(text) for text in _findings(report)),
+        tuple(_printable(text) if text.startswith(REPAIR) else one_line(text) for text in _findings(report)),
         tuple(one_line(note) for note in report.notes),
         tuple(_printable(text) for text in report.example.splitlines()),
         one_line(_summary(report)),
@@ -117,12 +120,12 @@ def _finding(row: Row, *, first: bool) -> Iterable[str]:
         )
         if row.verdict in ("cancels", "imprecise"):
             yield f"{row.name}: {MEANINGS[row.verdict]}."
-        if row.explanation:
+        if row.explanation and not row.cause:
             yield f"{row.name}: {row.explanation}"
     if row.cause:
-        yield f"Cause: {row.cause}"
-    if row.repair:
-        yield f"Repair: {row.repair}"
+        yield f"Cause of {row.name}: {row.cause}{f': {row.explanation}' if row.verdict != 'invalid' else ''}"
+    for line in row.repair.splitlines():
+        yield f"{REPAIR}{line}"
 
 
 def _listed(names: list[str]) -> str:

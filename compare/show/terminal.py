@@ -11,8 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from compare.run.config import TrainConfig
 from compare.run.history import EpochReport, TrainResult
-from compare.run.train import Plan
+from compare.run.stops import STATUS
+from compare.run.watcher import Plan
 
 LINES = 10  # of a run where no bar can be drawn
 ROWS = 12  # of the table
@@ -58,7 +60,9 @@ class Terminal:
                 ("network", plan.network),
                 ("training", f"{c.update}{size}, lr {c.lr:g}, l2 {c.l2:g}, {c.epochs} epochs, check {c.check}"),
                 ("on", plan.device),
+                ("engine", _engine(c, plan.engine)),
                 *(("judged by", note) for note in plan.notes),
+                *((("goes on", f"after step {plan.from_step}"),) if plan.from_step is not None else ()),
             ]
         )
         self.console.print()
@@ -66,7 +70,7 @@ class Terminal:
             self._bar = Progress(
                 TextColumn("epoch"),
                 MofNCompleteColumn(),
-                BarColumn(),
+                BarColumn(bar_width=10),
                 TextColumn("{task.description}"),
                 TimeRemainingColumn(),
                 console=self.console,
@@ -80,10 +84,9 @@ class Terminal:
         if self.quiet:
             return
         if self._bar is not None:
-            manual = report.scores["manual"]
-            self._bar.update(self._task, completed=report.epoch, description=f"val {manual['loss/val']:.5f}")
+            self._bar.update(self._task, completed=report.epoch, description="  ".join(_said(report)[1:]))
         elif report.epoch in _sampled(range(report.epochs + 1), LINES):
-            self.console.print(f"{report}  {report.seconds:.1f} s", soft_wrap=True)
+            self.console.print(_fitting([*_said(report), _left(report)], self.console.width), soft_wrap=True)
 
     def warned(self, line: str) -> None:
         """A warning, on standard error even when quiet."""
@@ -108,6 +111,42 @@ class Terminal:
         self.console.print(grid)
 
 
+def _engine(config: TrainConfig, why: str) -> str:
+    product = f", {config.product} products" if config.product != "auto" else ""
+    return f"{config.engine}{product} ({why})" if why else config.engine
+
+
+def _said(report: EpochReport) -> list[str]:
+    """Losses, the gap since the last evaluation, and the speed of the run so far."""
+    manual, gap = report.scores["manual"], report.scores.get("gap", {}).get("gap/ulp largest")
+    parts = [
+        f"epoch {report.epoch}/{report.epochs}",
+        f"loss {manual['loss/train']:.5f}",
+        f"val {manual['loss/val']:.5f}",
+    ]
+    if "accuracy/val" in manual:
+        parts.append(f"acc {manual['accuracy/val']:.4f}")
+    if gap is not None:
+        parts.append(f"gap {gap:.2g} ulp")
+    if report.step and report.seconds > 0:
+        parts.append(f"{report.step / report.seconds:,.0f}/s")
+    return parts
+
+
+def _left(report: EpochReport) -> str:
+    """The time that the epochs to come will take, if each takes as long as those before it."""
+    if not 0 < report.epoch < report.epochs:
+        return f"{report.seconds:.1f} s"
+    return f"{report.seconds / report.epoch * (report.epochs - report.epoch):.0f} s left"
+
+
+def _fitting(parts: list[str], width: int) -> str:
+    """As many parts as fit one line, the first ones."""
+    while len(parts) > 1 and len("  ".join(parts)) > width:
+        parts = parts[:-1]
+    return "  ".join(parts)
+
+
 def _findings(result: TrainResult) -> list[tuple[str, str]]:
     facts = [("verdict", result.verdict_text)]
     manual = result.history["manual"]
@@ -125,6 +164,8 @@ def _findings(result: TrainResult) -> list[tuple[str, str]]:
     runs = "" if result.config.runs == "runs" else f" --runs {result.config.runs}"
     if result.verdict == "mismatch":
         facts.append(("next", f"manualbp replay {result.folder.name}{runs}"))
+    elif result.exit_status > STATUS and result.config.checkpoint_every != "off":
+        facts.append(("next", f"manualbp resume {result.folder.name}{runs}"))
     elif result.verdict == "diverged":
         facts.append(("next", f"lower --lr {result.config.lr:g}; manualbp board {result.folder.name}{runs}"))
     else:

@@ -52,7 +52,7 @@ def weight_gradient_turned(x, W, dout):
     return {"out": dout, "W": dW, "b": dout.sum((0, 2, 3)), "x": F.conv_transpose2d(dout, W)}
 
 
-@wrong(conv_forward, CONV, steps=("b",), cause="wrong_axis")
+@wrong(conv_forward, CONV, steps=("b",), cause="mean_twice")
 def bias_over_positions_only(x, W, dout):
     dx, dW = F.conv_transpose2d(dout, W), torch.zeros_like(W)
     for i in range(W.shape[2]):
@@ -113,7 +113,7 @@ def padding_cut_on_one_side(x, W, dout):
     return {"out": dout, "W": dW, "b": dout.sum(axis=(0, 2, 3)), "x": dxp[:, :, :-2, :-2]}
 
 
-@wrong(padded_forward, PADDED, steps=("W",), cause="wrong_index")
+@wrong(padded_forward, PADDED, steps=("W",), cause="missing_transpose")
 def columns_of_another_order(x, W, dout, cols):
     """The reshape puts kernel positions before channels; the forward has channels first."""
     n, _, p = cols.shape
@@ -197,7 +197,9 @@ def every_tie_gets_the_gradient(x, out, dout):
     return {"out": dout, "x": dup * (x == up)}
 
 
-@wrong(conv_net_forward, CONV_NET, steps=("z",), cause="wrong_mask", options={"rare": "closed units"})
+@wrong(
+    conv_net_forward, CONV_NET, steps=("z",), cause="missing_activation_derivative", options={"rare": "closed units"}
+)
 def relu_before_pooling_forgotten(x, W1, W2, dout, a, p, flat):
     dflat = dout @ W2
     dp = dflat.view_as(p)

@@ -117,7 +117,7 @@ def softmax_sum_over_samples(dout, p):
     return {"p": dout, "x": p * (dout - (p * dout).sum(0, keepdim=True))}
 
 
-@wrong(softmax_forward, SOFTMAX, steps=("x",), cause="wrong_operand")
+@wrong(softmax_forward, SOFTMAX, steps=("x",), cause="missing_factor")
 def softmax_sum_without_p(dout, p):
     return {"p": dout, "x": p * (dout - dout.sum(1, keepdim=True))}
 
@@ -200,7 +200,7 @@ def layer_norm_unbiased(gamma, dout, xc, rstd, xhat):
     return {"gamma": (dout * xhat).sum(0), "beta": dout.sum(0), "xhat": dxhat, "x": dx}
 
 
-@wrong(layer_norm_forward, LAYER_NORM, steps=("var",), cause="wrong_factor")
+@wrong(layer_norm_forward, LAYER_NORM, steps=("var",), cause="wrong_activation_derivative")
 def power_of_the_variance(gamma, dout, xc, var, rstd, xhat):
     """-1/2 (var + eps)^(-1/2) for -1/2 (var + eps)^(-3/2)."""
     d = xc.shape[1]
@@ -321,7 +321,7 @@ def quotient_rule_square_lost(x, scale, y, u, r):
     return {"r": dr, "u": dr, "shift": dr.sum(0), "scale": -(dr * x / scale).sum(0), "x": dr / scale}
 
 
-@wrong(power_forward, POWER, steps=("x",), cause="wrong_index")
+@wrong(power_forward, POWER, steps=("x",), cause="wrong_activation_derivative")
 def exponent_not_lowered(x, p, y, a):
     da = 2 * (a - y) / len(x)
     return {"a": da, "x": da * p * x**p, "p": (da * a * torch.log(x)).sum(0)}

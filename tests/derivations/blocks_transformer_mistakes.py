@@ -19,7 +19,7 @@ from tests.derivations.blocks_transformer import (
 )
 
 
-@wrong(attention_forward, ATTENTION, steps=("q", "k"), cause="missing_factor")
+@wrong(attention_forward, ATTENTION, steps=("q", "k"), cause="wrong_factor")
 def attention_scale_missing(x, Wq, Wk, Wv, dout, q, k, v, p):
     dv, dp = p.T @ dout, dout @ v.T
     ds = p * (dp - (dp * p).sum(1, keepdim=True))
@@ -113,7 +113,7 @@ def scale_of_the_full_width(x, heads, Wo, dout, q, k, v, p):
     return {"o": do, "p": dp, "v": dv, "q": dq, "k": dk, "Wq": dWq, "Wk": dWk, "Wv": dWv}
 
 
-@wrong(multi_head_forward, MULTI_HEAD, steps=("o",), cause="wrong_index")
+@wrong(multi_head_forward, MULTI_HEAD, steps=("o",), cause="missing_transpose")
 def heads_split_without_transpose(heads, Wo, dout, q, k, v, p, joined):
     B, T, C = dout.shape
     dWo = dout.reshape(-1, C).T @ joined.reshape(-1, C)

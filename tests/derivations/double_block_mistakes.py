@@ -144,7 +144,7 @@ def cell_path_and_forget_gate(x, h0, c0, dh, i, f, g, o, tc):
     return {"o": do, "tc": dtc, "c": dct, "f": df, "i": di, "g": dg, "z": dz, "c0": dct, "W": dz.T @ x}
 
 
-@wrong(lstm_forward, LSTM, steps=("f", "z"), cause="wrong_operand + missing_activation_derivative")
+@wrong(lstm_forward, LSTM, steps=("f", "z"), cause="wrong_index + missing_activation_derivative")
 def forget_gate_and_output_slope(x, h0, c0, dh, dc, i, f, g, o, c, tc):
     do, dtc = dh * tc, dh * o
     dct = dc + dtc * (1 - tc**2)

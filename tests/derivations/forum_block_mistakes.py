@@ -158,7 +158,7 @@ def embedding_share_replaces_the_classifier(tokens, targets, E, e, h, z):
     return {"z": dz, "e": de, "E": dE, "P": de.sum(0)}
 
 
-@wrong(tied_language_forward, TIED_LANGUAGE, steps=("P",), cause="bias_not_reduced", source="GPT-2 ports: wpe")
+@wrong(tied_language_forward, TIED_LANGUAGE, steps=("P",), cause="some_samples", source="GPT-2 ports: wpe")
 def positions_not_summed_over_the_batch(tokens, targets, E, e, h, z):
     m, n = tokens.shape
     dz = (torch.softmax(z, 2) - F.one_hot(targets, len(E))) / (m * n)
@@ -236,7 +236,11 @@ def statistics_of_each_picture(gamma, dout, var, xhat):
 
 
 @wrong(
-    spatial_norm_forward, SPATIAL, steps=("gamma", "beta"), cause="wrong_index", source="CS231n: reshape, no transpose"
+    spatial_norm_forward,
+    SPATIAL,
+    steps=("gamma", "beta"),
+    cause="missing_transpose",
+    source="CS231n: reshape, no transpose",
 )
 def reshaped_without_transpose(gamma, dout, var, xhat):
     c = len(gamma)

@@ -65,7 +65,7 @@ def right_class_forgotten(x, W, y, s):
     return {"s": ds, "W": ds.T @ x, "x": ds @ W}
 
 
-@wrong(hinge_forward, HINGE, steps=("s",), cause="wrong_operand", source="CS231n assignment 1, SVM")
+@wrong(hinge_forward, HINGE, steps=("s",), cause="wrong_activation_derivative", source="CS231n assignment 1, SVM")
 def margins_for_indicators(x, W, y, s):
     m = len(x)
     rows = torch.arange(m)

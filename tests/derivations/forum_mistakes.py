@@ -128,7 +128,13 @@ def deltas_rounded_to_three_decimals(x, W3, y, a2, a3):
     return {"a3": da3, "z3": d3, "W3": d3.T @ a2, "b3": d3.sum(0), "z2": d2, "W2": d2.T @ x, "b2": d2.sum(0)}
 
 
-@wrong(squared_output_forward, YES_NO, steps=("W3",), cause="wrong_operand", source="Stack Overflow 59399842, XOR")
+@wrong(
+    squared_output_forward,
+    YES_NO,
+    steps=("W3",),
+    cause="missing_activation_derivative",
+    source="Stack Overflow 59399842, XOR",
+)
 def error_times_activation_for_the_last_weights(x, W3, y, a2, a3):
     """The hidden weights get the slope of the output, the output weights do not."""
     da3 = (a3 - y) / len(x)

@@ -209,7 +209,7 @@ def delta_of_the_layer_above(x, W3, W4, y, a2, a3, z4):
     return {"z4": d4, "W4": d4.T @ a3, "z3": d3, "W3": d3.T @ a2, "z2": d2, "W2": d3.T @ x, "b2": d2.sum(0)}
 
 
-@wrong(square_forward, SQUARE, steps=("W3",), cause="derivative_at_wrong_place")
+@wrong(square_forward, SQUARE, steps=("W3",), cause="wrong_operand")
 def pre_activation_in_the_weight_gradient(x, W3, W4, y, z2, a2, a3, z4):
     d4 = (torch.sigmoid(z4) - y) / len(x)
     d3 = (d4 @ W4) * a3 * (1 - a3)

@@ -158,7 +158,7 @@ def bias_of_the_first_sample(x, W3, y, a2, z3):
     return {"z3": d3, "W3": d3.T @ a2, "b3": d3.sum(0), "z2": d2, "W2": d2.T @ x, "b2": d2[0]}
 
 
-@wrong(tanh_net, NUMBERS, steps=("z3",), cause="wrong_operand")
+@wrong(tanh_net, NUMBERS, steps=("z3",), cause="wrong_axis")
 def average_error_for_every_sample(x, W3, y, a2, z3):
     """The error is averaged over samples first, and the mean is used as every sample's delta."""
     m = len(x)

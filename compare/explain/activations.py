@@ -1,0 +1,47 @@
+"""Elementwise functions that a forward may apply, with their derivatives: value and derivative side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise function, and its derivative in its output a or its input z, as text and as a function of both."""
+
+    function: Callable[[Tensor], Tensor]
+    text: str
+    derivative: Callable[[Tensor, Tensor], Tensor]
+
+
+ACTIVATIONS = {
+    "sigmoid": Activation(torch.sigmoid, "{a} * (1 - {a})", lambda a, z: a * (1 - a)),
+    "tanh": Activation(torch.tanh, "(1 - {a} ** 2)", lambda a, z: 1 - a * a),
+    "relu": Activation(torch.relu, "({z} > 0)", lambda a, z: (z > 0).double()),
+    "exp": Activation(torch.exp, "{a}", lambda a, z: a),
+    "log": Activation(torch.log, "(1 / {z})", lambda a, z: 1 / z),
+    "sqrt": Activation(torch.sqrt, "(0.5 / {a})", lambda a, z: 0.5 / a),
+    "square": Activation(torch.square, "(2 * {z})", lambda a, z: 2 * z),
+    "softplus": Activation(torch.nn.functional.softplus, "torch.sigmoid({z})", lambda a, z: torch.sigmoid(z)),
+    "elu": Activation(
+        torch.nn.functional.elu,
+        "torch.where({z} > 0, 1.0, torch.exp({z}))",
+        lambda a, z: torch.where(z > 0, torch.ones_like(z), torch.exp(z)),
+    ),
+    "gelu": Activation(
+        torch.nn.functional.gelu,
+        "(0.5 * (1 + torch.erf({z} * 0.5 ** 0.5)) + {z} * torch.exp(-0.5 * {z} ** 2) / (2 * torch.pi) ** 0.5)",
+        lambda a, z: 0.5 * (1 + torch.erf(z * 0.5**0.5)) + z * torch.exp(-0.5 * z * z) / (2 * math.pi) ** 0.5,
+    ),
+    "cube": Activation(lambda z: z**3, "(3 * {z} ** 2)", lambda a, z: 3 * z * z),
+    "silu": Activation(
+        torch.nn.functional.silu,
+        "torch.sigmoid({z}) * (1 + {z} * (1 - torch.sigmoid({z})))",
+        lambda a, z: torch.sigmoid(z) * (1 + z * (1 - torch.sigmoid(z))),
+    ),
+}

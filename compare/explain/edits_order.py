@@ -1,0 +1,130 @@
+"""Edits of order: reversed, exchanged, unpacked or reshaped the other way round, not wrapped, begun from zero."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Iterator
+
+from compare.explain.edits_calls import called, is_method, operand
+from compare.explain.site import Proposal, Site
+from compare.explain.syntax import call, constant, method, number, parsed
+
+UNPACKED = 6  # names that are unpacked at once
+RESHAPES = ("view", "reshape", "unflatten")
+
+
+def turned(site: Site) -> Iterator[Proposal]:
+    """x.flip(...) for x, along the last axis or the last two; along other axes where it is turned already."""
+    node = site.node
+    if isinstance(node, ast.Call) and called(node) == "flip":
+        now = [constant(axis) for axis in node.args]
+        for other in ((2, 3), (-2, -1), (0, 1)):
+            if now != list(other) and is_method(node):
+                changed = ast.copy_location(ast.Call(node.func, [number(k, node) for k in other], []), node)
+                yield Proposal(changed, "", -1.0, f"flip {other}")
+        return
+    shape = site.shape
+    if not shape or not site.in_arithmetic or not isinstance(node, ast.Name | ast.Call | ast.Subscript | ast.Attribute):
+        return
+    if isinstance(site.place.parent, ast.Attribute) and site.place.parent.attr != "transpose":
+        return
+    for axes in ((-2, -1), (-1,), (0,)):
+        if len(axes) > len(shape) or (axes == (-2, -1) and len(shape) < 3) or (axes == (0,) and len(shape) == 1):
+            continue
+        if isinstance(site.value, type(site.array)):
+            yield Proposal(method(node, "flip", *(number(k, node) for k in axes)), "", 0.0, f"flip {axes}")
+        else:
+            yield Proposal(call(parsed("np.flip"), node, parsed(str(axes))), "", 0.2, f"flip {axes}")
+
+
+def unpacked(site: Site) -> Iterator[Proposal]:
+    """`b, a = ...` for `a, b = ...`: two of the names that a statement unpacks into, exchanged."""
+    node = site.node
+    target = node.targets[0]
+    if not isinstance(target, ast.Tuple) or not 2 <= len(target.elts) <= UNPACKED:
+        return
+    for i in range(len(target.elts)):
+        for j in range(i + 1, len(target.elts)):
+            changed = copy.deepcopy(node)
+            names = changed.targets[0].elts
+            names[i], names[j] = names[j], names[i]
+            yield Proposal(changed, "", 0.0 if len(target.elts) == 2 else 0.3, f"{i} {j}")
+
+
+def reshaped(site: Site) -> Iterator[Proposal]:
+    """x.view(a, c, b).transpose(1, 2) for x.view(a, b, c): axes parted in the order in which they lie in memory."""
+    node = site.node
+    if called(node) not in RESHAPES or not is_method(node) or len(node.args) < 3:
+        return
+    for i in range(len(node.args) - 1):
+        args = list(node.args)
+        args[i], args[i + 1] = args[i + 1], args[i]
+        laid = ast.copy_location(ast.Call(node.func, args, node.keywords), node)
+        yield Proposal(method(laid, "transpose", number(i, node), number(i + 1, node)), "", 0.0, f"axes {i}")
+        inner = operand(node)
+        if inner is not None:
+            first = method(inner, "transpose", number(i, node), number(i + 1, node))
+            yield Proposal(method(first, called(node), *node.args), "", 0.4, f"axes {i} first")
+
+
+def wrapped(site: Site) -> Iterator[Proposal]:
+    """`x[i - 1] if i > 0 else first` for `x[i - 1]`, which is the last entry at i = 0."""
+    node = site.node
+    inner = node.slice
+    if not (isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Sub) and isinstance(inner.left, ast.Name)):
+        return
+    if not isinstance(node.ctx, ast.Load) or constant(inner.right) != 1 or not isinstance(node.value, ast.Name):
+        return
+    whole = site.reach.tensors.get(node.value.id)
+    if whole is None or not whole.ndim:
+        return
+    for text, value in site.reach.tensors.items():
+        if value.shape == whole.shape[1:]:
+            test = ast.Compare(inner.left, [ast.Gt()], [number(0, node)])
+            chosen = ast.IfExp(ast.copy_location(test, node), node, parsed(text))
+            yield Proposal(ast.copy_location(chosen, node), "", 0.2, f"first {text}")
+
+
+def from_zero(site: Site) -> Iterator[Proposal]:
+    """Zeros for what a loop goes on from."""
+    node = site.node
+    target = node.targets[0]
+    if not isinstance(target, ast.Name) or isinstance(node.value, ast.Constant):
+        return
+    if not any(isinstance(s, ast.For) and _reads(s, target.id) for s in getattr(site.place.above[0], "siblings", ())):
+        return
+    zeros = call(parsed("torch.zeros_like"), node.value)
+    yield Proposal(ast.copy_location(ast.Assign(node.targets, zeros), node), "", 0.0, "zeros")
+
+
+def _reads(loop: ast.For, name: str) -> bool:
+    return any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) for n in ast.walk(loop))
+
+
+def exponent(site: Site) -> Iterator[Proposal]:
+    """x ** (n - 1) for x ** n, and the reverse, where n is no plain number."""
+    node = site.node
+    if not isinstance(node.op, ast.Pow) or constant(node.right) is not None:
+        return
+    one = number(1, node)
+    if isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Add | ast.Sub):
+        yield Proposal(ast.copy_location(ast.BinOp(node.left, node.op, node.right.left), node), "", 0.2, "n")
+    for op in (ast.Sub(), ast.Add()):
+        moved = ast.copy_location(ast.BinOp(node.right, op, one), node)
+        yield Proposal(ast.copy_location(ast.BinOp(node.left, node.op, moved), node), "", 0.0, f"n {type(op).__name__}")
+
+
+def listed(site: Site) -> Iterator[Proposal]:
+    """[b, a] for [a, b]: two entries of a list or tuple that is read, exchanged."""
+    node = site.node
+    if not isinstance(node.ctx, ast.Load) or not 2 <= len(node.elts) <= UNPACKED:
+        return
+    if isinstance(site.place.parent, ast.Subscript) or all(constant(each) is not None for each in node.elts):
+        return
+    for i in range(len(node.elts)):
+        for j in range(i + 1, len(node.elts)):
+            changed = copy.copy(node)
+            changed.elts = list(node.elts)
+            changed.elts[i], changed.elts[j] = changed.elts[j], changed.elts[i]
+            yield Proposal(changed, "", 0.0 if j == i + 1 else 0.2, f"{i} {j}")

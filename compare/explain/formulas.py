@@ -1,0 +1,244 @@
+"""Formulas of what is in reach that a wrong gradient lacks, has too many of, or takes for others."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from compare.explain.activations import ACTIVATIONS
+from compare.explain.numbers import Candidate, Numbers, multiple, same
+from compare.explain.observe import CLOSE, alike
+from compare.explain.paths import contributions
+from compare.explain.reach import spreads
+
+ENTRIES = 20_000  # of a gradient, beyond which two factors are not tried at once
+
+
+class Formulas(Numbers):
+    """Formulas of what is in reach that are missing, too many, or stand for others."""
+
+    def stages(self) -> list[Callable[[], Iterator[Candidate]]]:
+        """The repairs that make the step right here, in stages: the likeliest and quickest to find first."""
+        assert self.given is not None
+        given = self.given.double()
+        if given.shape != self.expected.shape:
+            return [lambda: self.reshaped(given)]
+        return [
+            lambda: itertools.chain(self.scaled(given), self.permuted(given)),
+            lambda: self._multiplied(given),
+            self._added,
+            lambda: itertools.chain(self.rounded(given), self._recognised(given)),
+        ]
+
+    def _multiplied(self, given: Tensor) -> Iterator[Candidate]:
+        fits = []
+        known = [(term.text, term.value, term.role) for term in self.reach.factors]
+        for text, value, role in (*known, *self._slopes()):
+            if not spreads(value, given) or not bool(torch.isfinite(value).all()):
+                continue
+            fits.append((text, value, role))
+            if self.right(given * value):
+                yield Candidate(f"* {text}", self._left_out(role, text), f"multiply it by {text}")
+            elif alike(self.expected * value, given) and bool((value != 0).all()):
+                yield Candidate(f"/ {text}", "extra_derivative", f"leave out the factor {text}")
+        slopes = [f for f in fits if f[2] in ("derivative", "complement", "mask", "tensor")][:40]
+        for (n, _, _), (k, _, role) in _pairs(slopes, self.expected, given):
+            yield Candidate(f"{n} -> {k}", self._exchanged(n, k, role), f"{k} belongs where {n} stands")
+
+    def _left_out(self, role: str, text: str) -> str:
+        """The mistake of a factor left out: a derivative, or a part of that of the quantity's own activation."""
+        own = {a for a, (_, z) in self.reach.activations.items() if z == self.target}
+        part = role in ("complement", "tensor") and any(a in re.findall(r"\w+", text) for a in own)
+        if role == "derivative" or part or (role == "mask" and ">" in text):
+            return "missing_activation_derivative"
+        return "wrong_mask" if role == "mask" else "missing_factor"
+
+    def _slopes(self) -> Iterator[tuple[str, Tensor, str]]:
+        """Derivatives of known functions at every quantity, whether the forward uses them or not."""
+        for name, value in self.reach.tensors.items():
+            if value.shape != self.expected.shape:
+                continue
+            for kind, activation in ACTIVATIONS.items():
+                if kind in ("sigmoid", "tanh", "softplus", "silu", "exp", "gelu"):
+                    yield f"{kind}'({name})", activation.derivative(activation.function(value), value), "derivative"
+
+    def _exchanged(self, old: str, new: str, role: str) -> str:
+        first = {n for n in self.reach.tensors if n in old}
+        second = {n for n in self.reach.tensors if n in new}
+        if role == "mask":
+            return "wrong_mask"
+        shape_of = {text.replace(n, "_") for text in (old,) for n in first}
+        if role == "derivative" or self.target not in self.reach.inputs:
+            if shape_of & {new.replace(n, "_") for n in second} and first != second:
+                relation = {self.reach.relation(a, b) for a in first for b in second}
+                return (
+                    "derivative_at_wrong_place"
+                    if "activation" in relation
+                    else "wrong_layer"
+                    if "layer" in relation
+                    else "wrong_operand"
+                )
+            if role in ("derivative", "complement"):
+                return "wrong_activation_derivative"
+        return "wrong_operand"
+
+    def _added(self) -> Iterator[Candidate]:
+        error = self.error
+        inputs = self.target in self.seen.inputs
+        own = self.reach.tensors.get(self.target)
+        if inputs and own is not None and (coefficient := multiple(error, own)) is not None:
+            constants = {t.text: t.value for t in self.reach.numbers if t.role == "constant"}
+            given_l2 = any(same(coefficient, v) for v in constants.values())
+            name = next((n for n, v in constants.items() if same(coefficient, v)), f"{coefficient:.6g}")
+            missing = given_l2 and coefficient > 0 and self._no_penalty(own)
+            yield Candidate(
+                "own " + (name if given_l2 else "other"),
+                "missing_l2" if missing else "wrong_l2",
+                f"add {name} * {self.target}",
+            )
+        yield from self.paths()
+        yield from self._cut()
+        for term in [*self.handed.plain, *self.handed.products(tuple(error.shape))]:
+            if term.value.shape != error.shape or term.text == self.target:
+                continue
+            self.in_time()
+            coefficient = multiple(error, term.value.double())
+            if coefficient is None:
+                continue
+            if same(abs(coefficient), 1.0):
+                yield Candidate(
+                    f"{coefficient:+.0f} {term.text}",
+                    "missing_path" if coefficient > 0 else "path_twice",
+                    f"{'add' if coefficient > 0 else 'take out'} {term.text}",
+                )
+            else:
+                name = next(
+                    (t.text for t in self.reach.numbers if t.role == "constant" and same(abs(coefficient), t.value)),
+                    "",
+                )
+                if name and coefficient > 0 and " @ d" in term.text:
+                    yield Candidate(
+                        f"{name} {term.text}",
+                        "updated_weight",
+                        f"the weight has been updated already: add {name} * {term.text}",
+                    )
+
+    def paths(self) -> Iterator[Candidate]:
+        """One use of the quantity left out, or counted twice, or the only one that counts."""
+        if self.given is None or self.given.shape != self.expected.shape:
+            return
+        parts = contributions(self.seen.graph, self.target, dict(self.seen.given))
+        if len(parts) < 2:
+            return
+        for index, part in enumerate(parts):
+            part = part.double() * self.seen.scale.get(self.target, 1.0)
+            which = f"use {index + 1} of {len(parts)} of {self.target}"
+            if alike(part, part * 0):
+                continue
+            if alike(self.error, part):
+                yield Candidate(f"path {index}", "missing_path", f"add the gradient of {which}")
+            elif alike(-self.error, part):
+                yield Candidate(f"twice {index}", "path_twice", f"take the gradient of {which} out once")
+            elif alike(self.given, part):
+                yield Candidate(f"only {index}", "missing_path", f"only {which} counts; add the others")
+
+    def _cut(self) -> Iterator[Candidate]:
+        """A path through one or two named quantities left out, or counted twice."""
+        if self.target not in self.seen.order:
+            return
+        before = self.seen.order[: self.seen.order.index(self.target)]
+        through = [n for n in before if n not in self.seen.inputs][-6:]
+        for some in [*((n,) for n in through), *itertools.combinations(through, 2)]:
+            self.in_time()
+            for factor, cause, words in ((0.0, "missing_path", "add"), (2.0, "path_twice", "take out once")):
+                moved = {n: g * factor for n, g in self.seen.local.items() if n in some}
+                changed = self.seen.expect(self.seen.given | moved)[self.target]
+                if self.given is not None and not alike(changed, self.expected) and alike(self.given, changed):
+                    yield Candidate(f"{words} {some}", cause, f"{words} what comes through {' and '.join(some)}")
+
+    def _no_penalty(self, own: Tensor) -> bool:
+        """Whether the given gradient has no share of its own weight: what J's data part alone would give."""
+        parts = contributions(self.seen.graph, self.target, dict(self.seen.given))
+        return len(parts) < 2 or (self.given is not None and any(alike(self.given, p.double()) for p in parts))
+
+    def _recognised(self, given: Tensor) -> Iterator[Candidate]:
+        """What the given gradient is and what it should be, where both are products of what is in reach."""
+        products = list(self.handed.products(tuple(given.shape)))
+        wanted = [p for p in products if alike(p.value.double(), self.expected)]
+        for right in wanted[:2]:
+            for was in products:
+                if alike(was.value.double(), given):
+                    yield Candidate(
+                        f"{was.text} -> {right.text}",
+                        self._mixed(was.text, right.text),
+                        f"it is {was.text}; it should be {right.text}",
+                    )
+            yield from self._samples(given, right.text)
+        for p in self.reach.plain:
+            dp = self.handed.tensors.get(f"d{p.text}")
+            if p.value.shape == given.shape and dp is not None and p.value.ndim:
+                full = p.value * (dp - (p.value * dp).sum(-1, keepdim=True))
+                if self.right(full) and alike(given, dp * p.value * (1 - p.value)):
+                    yield Candidate(
+                        "softmax",
+                        "diagonal_jacobian",
+                        f"subtract {p.text} * ({p.text} * d{p.text}).sum(-1, keepdim=True), not its diagonal",
+                    )
+
+    def _mixed(self, was: str, right: str) -> str:
+        if was.replace(".T", "") == right.replace(".T", "") or sorted(was.replace(".T", "").split()) == sorted(
+            right.replace(".T", "").split()
+        ):
+            return "missing_transpose" if "@" in was and "@" in right else "elementwise_for_matmul"
+        if ("@" in was) != ("@" in right):
+            return "elementwise_for_matmul"
+        old, new = (set(t.replace(".T", "").replace("@", " ").replace("*", " ").split()) for t in (was, right))
+        relation = {self.handed.relation(a, b) for a in old - new for b in new - old}
+        return (
+            "derivative_at_wrong_place"
+            if "activation" in relation
+            else "wrong_layer"
+            if "layer" in relation
+            else "wrong_index"
+            if "step" in relation
+            else "wrong_operand"
+        )
+
+    def _samples(self, given: Tensor, product: str) -> Iterator[Candidate]:
+        left, _, right = product.partition(" @ ")
+        if not right or not left.endswith(".T") or right.endswith(".T"):
+            return
+        a, b = self.handed.tensors[left.removesuffix(".T")], self.handed.tensors[right]
+        terms = torch.stack([torch.outer(x, y).flatten() for x, y in zip(a, b, strict=True)], 1)
+        if terms.shape[0] < terms.shape[1] or len(a) < 2:
+            return
+        weights = torch.linalg.lstsq(terms, given.flatten()[:, None]).solution[:, 0]
+        if not alike(terms @ weights, given.flatten()) or not bool((((weights - weights.round()).abs()) < 1e-6).all()):
+            return
+        count = [round(w) for w in weights.tolist()]
+        if set(count) <= {0, 1} and 0 in count:
+            last = count == [0] * (len(count) - 1) + [1]
+            what = "only the last sample counts" if last else "not every sample counts"
+            yield Candidate(
+                "last" if last else "some", "overwritten" if last else "some_samples", f"{what}; sum over all"
+            )
+
+
+Factor = tuple[str, Tensor, str]
+
+
+def _pairs(factors: list[Factor], expected: Tensor, given: Tensor) -> Iterator[tuple[Factor, Factor]]:
+    """Two factors each, such that expected * first = given * second: the second belongs where the first stands."""
+    if len(factors) < 2 or alike(given * 0, given) or given.numel() > ENTRIES:
+        return
+    values = torch.stack([value.double().expand_as(given).reshape(-1) for _, value, _ in factors])
+    left, right = values * expected.reshape(-1), values * given.double().reshape(-1)
+    size = right.square().mean(1).sqrt()
+    for i, first in enumerate(factors):
+        off = (left[i] - right).abs().amax(1) <= CLOSE * size
+        if bool((values[i] != 0).all()):
+            yield from ((first, factors[j]) for j in off.nonzero()[:, 0].tolist() if j != i)

@@ -1,0 +1,89 @@
+"""The lecture's Figure 2 for any run, drawn with Pillow: both losses over the epochs, and where overfitting begins."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from compare.run.pictures import BLUE, GREY, INK, LINE, ORANGE, PAPER, font
+
+WIDTH, HEIGHT = 480, 330
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 56, 48
+SCALE = 2  # drawn larger and reduced, which smooths the lines
+
+
+def losses(
+    epochs: Sequence[int],
+    training: Sequence[float],
+    validation: Sequence[float],
+    best: int | None,
+    overfitting: int | None,
+) -> Any:
+    """Training and validation loss; a line at the best epoch, and a tint from the epoch of overfitting on."""
+    finite = [v for v in (*training, *validation) if math.isfinite(v)] or [0.0]
+    ticks = _ticks(min(finite), max(finite))
+    low, high = min(ticks[0], *finite), max(ticks[-1], *finite)
+    last = max(epochs[-1], 1)
+    image = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), PAPER)
+    draw = ImageDraw.Draw(image)
+
+    def x(epoch: float) -> float:
+        return SCALE * (LEFT + epoch / last * (WIDTH - LEFT - RIGHT))
+
+    def y(loss: float) -> float:
+        return SCALE * (HEIGHT - BOTTOM - (loss - low) / ((high - low) or 1.0) * (HEIGHT - TOP - BOTTOM))
+
+    def text(place: tuple[float, float], words: str, anchor: str, fill: str = INK) -> None:
+        draw.text(place, words, fill=fill, font=font(17 * SCALE), anchor=anchor)
+
+    if overfitting is not None:
+        draw.rectangle((x(overfitting), y(high), x(last), y(low)), fill="#fbeadf")
+    for tick in ticks:
+        draw.line((x(0), y(tick), x(last), y(tick)), fill=LINE, width=SCALE)
+        text((x(0) - 8 * SCALE, y(tick)), f"{tick:g}", "rm")
+    for epoch in sorted({round(k * last / 5) for k in range(6)}):
+        text((x(epoch), y(low) + 8 * SCALE), str(epoch), "mt")
+    text((x(last / 2), y(low) + 27 * SCALE), "epoch", "mt", GREY)
+    if best is not None:
+        draw.line((x(best), y(high), x(best), y(low)), fill=GREY, width=SCALE)
+    for curve, colour, dashed in ((training, BLUE, False), (validation, ORANGE, True)):
+        places = [(x(e), y(v)) for e, v in zip(epochs, curve, strict=True) if math.isfinite(v)]
+        _line(draw, places, colour, dashed=dashed)
+    keys = ((0, "training loss", BLUE, False), (180, "validation loss", ORANGE, True))
+    for shift, name, colour, dashed in keys:
+        left, height = SCALE * (LEFT + shift), SCALE * 18
+        _line(draw, [(left, height), (left + 28 * SCALE, height)], colour, dashed=dashed)
+        text((left + 34 * SCALE, height), name, "lm")
+    said = "no overfitting seen" if overfitting is None else f"overfitting since {overfitting}"
+    text((SCALE * LEFT, SCALE * 42), said if best is None else f"best epoch {best}, {said}", "lm", GREY)
+    return image.reduce(SCALE).quantize(48, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+
+
+def _line(draw: Any, places: Sequence[tuple[float, float]], colour: str, *, dashed: bool) -> None:
+    if not dashed:
+        draw.line(places, fill=colour, width=2 * SCALE, joint="curve")
+        return
+    dash, gap, drawn = 9.0 * SCALE, 6.0 * SCALE, 0.0
+    for (x0, y0), (x1, y1) in itertools.pairwise(places):
+        length, at = math.hypot(x1 - x0, y1 - y0), 0.0
+        while at < length:
+            phase = drawn % (dash + gap)
+            step = min(length - at, (dash if phase < dash else dash + gap) - phase + 1e-6)
+            if phase < dash:
+                part = (at / length, (at + step) / length)
+                ends = [(x0 + t * (x1 - x0), y0 + t * (y1 - y0)) for t in part]
+                draw.line(ends, fill=colour, width=2 * SCALE)
+            at, drawn = at + step, drawn + step
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """About five round numbers that reach around low and high."""
+    span = (high - low) or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / 4))
+    step = next(power * k for k in (1, 2, 5, 10) if power * k >= span / 5)
+    first = math.floor(low / step)
+    return [round(k * step, 12) for k in range(first, math.ceil(high / step) + 1)]

@@ -1,0 +1,105 @@
+"""Whole epochs by an engine: the hand-written network in one call, its twin a step at a time, compared at the start.
+
+The two runs are not the same bit for bit, so that at the first step of an epoch autograd is evaluated once more, at the
+hand-written weights; neither run is overwritten. Gradient and update are then judged by a floor measured there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from compare.check.noise import Jitter, measure
+from compare.check.verdict import match
+from compare.run.agreement import Difference, described
+from compare.run.finite import first_not_finite
+from compare.run.network import Part
+from compare.run.steps import Diverged, Mismatch, Step, Steps
+from compare.twin import nested
+from manualbp.engines import Engine, build
+from manualbp.params import named
+
+
+class EngineSteps:
+    """Does a span of steps by an engine, and the same steps of the twin by autograd."""
+
+    def __init__(self, steps: Steps, engine: Engine) -> None:
+        self.steps, self.engine, self.pair = steps, engine, steps.pair
+
+    def take(self, step: Step, data: Part, order: Tensor, size: int) -> None:
+        """One step for each `size` rows of `order`; `step` is the first of them, compared if it is `checked`.
+
+        Raises `Mismatch`, before the update of that step, or `Diverged`.
+        """
+        order = order.to(data.x.device)
+        _, ours = self.engine.gradients(self.pair.params, step.part.x, step.part.y, l2=self.pair.l2)
+        gradients = dict(named(ours))
+        if step.checked:
+            self._compare(step, gradients)
+        before = self.pair.state()
+        losses = self._train(data, order, size)
+        twin_losses = []
+        for position, rows in enumerate(torch.split(order, size)):
+            J, theirs = self.pair.autograd(Part(data.x[rows], data.y[rows]))
+            if position == 0:
+                self.steps.last = (gradients, {path: gradient.clone() for path, gradient in theirs.items()})
+            self.pair.optimizer.step()
+            twin_losses.append(J)
+        finite = torch.isfinite(losses) & torch.isfinite(torch.stack(twin_losses))
+        if not bool(finite.all()):
+            self._find(step, data, order, size, before, int((~finite).nonzero()[0]))
+
+    def _train(self, data: Part, order: Tensor, size: int) -> Tensor:
+        return self.engine.train(self.pair.params, data.x, data.y, order, size, lr=self.pair.lr, l2=self.pair.l2)
+
+    def _compare(self, step: Step, ours: dict[str, Tensor]) -> None:
+        """The gradients with autograd's, the update with the reference's."""
+        theirs = {path: g.clone() for path, g in self.pair.autograd_at_manual(step.part)[1].items()}
+        self.steps.agreement.differ(ours, theirs)  # widens the gap
+        self.steps.examine(step, ours, theirs)
+        wrong = self._wrong_updates(step.part)
+        if wrong:
+            raise Mismatch(step, wrong, ours, theirs)
+        self.steps.agreement.checked += 1
+
+    def _wrong_updates(self, part: Part) -> list[Difference]:
+        """Parameters that one step of the engine leaves where rounding does not put them."""
+        pair, rows = self.pair, torch.arange(len(part.x), device=part.x.device)
+        values = dict(named(pair.params))
+        reference = build("reference", pair.net, pair.loss, device=part.x.device, dtype=part.x.dtype)
+
+        def one(engine: Engine, moved: dict[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            params = nested(pair.params, moved)
+            engine.train(params, x, y, rows, len(x), lr=pair.lr, l2=pair.l2)
+            return dict(named(params))
+
+        def run(jitter: Jitter) -> dict[str, Tensor]:
+            moved = {path: jitter(tensor).clone() for path, tensor in values.items()}
+            return one(reference, moved, jitter(part.x), jitter(part.y))
+
+        measured = measure(run)
+        ours = one(self.engine, {path: tensor.clone() for path, tensor in values.items()}, part.x, part.y)
+        found = []
+        for path, expected in measured.values.items():
+            seen = match((ours[path],), expected, measured.floors[path])
+            if not seen.ok:
+                off = described(path, ours[path], expected, (ours[path] - expected).abs(), seen.excess)
+                found.append(dataclasses.replace(off, quantity="update"))
+        return found
+
+    def _find(self, step: Step, data: Part, order: Tensor, size: int, before: dict[str, Tensor], at: int) -> None:
+        """Go back to the span's start, do the steps before the one that is not finite, and say where it is not."""
+        self.pair.restore(before)
+        for rows in torch.split(order[: at * size], size):
+            if len(rows):
+                self.pair.autograd(Part(data.x[rows], data.y[rows]))
+                self.pair.optimizer.step()
+        if at:
+            self._train(data, order[: at * size], size)
+        rows = order[at * size : (at + 1) * size]
+        part = Part(data.x[rows], data.y[rows])
+        failed = Step(step.number + at, step.epoch, part, checked=False, calibrate=False)
+        where = first_not_finite(self.pair, self.steps.names, part, {})
+        raise Diverged(failed, where or "autograd's loss, where the hand-written one is finite")

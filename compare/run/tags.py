@@ -1,0 +1,52 @@
+"""The tags under which a run logs its numbers, and those that are computed from others.
+
+The part of a tag before its first slash is the group in which TensorBoard shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from compare.run.history import overfitting_epoch
+
+GAPS = {"parameters": "gap of parameters", "deltas": "gap of deltas"}
+WORST = " worst so far"
+
+
+def gap_tags(
+    group: str, gaps: Mapping[str, tuple[float, float]], so_far: Mapping[str, Sequence[float]]
+) -> dict[str, float]:
+    """Each quantity's largest gap since the last evaluation, and the worst so far, in ulps and relative.
+
+    `so_far` holds the earlier values by tag.
+    """
+    tags: dict[str, float] = {}
+    for name, both in gaps.items():
+        for unit, value in zip(("ulp", "relative"), both, strict=True):
+            tag = f"{group}/{unit} {name}"
+            tags[tag] = value
+            tags[tag + WORST] = max([*so_far.get(tag + WORST, ())[-1:], value])
+    return tags
+
+
+def update_tags(norms: Mapping[str, float], lr: float) -> dict[str, float]:
+    """The size of the last update of each layer relative to that of its parameters: lr ||dJ/dW|| / ||W||, eq. (1).
+
+    `norms` holds `gradient norm/...` and `weight norm/...`. About 1e-3 is usual; far more trains unsteadily, far less
+    hardly at all.
+    """
+    tags = {}
+    for tag, norm in norms.items():
+        kind, _, layer = tag.partition("/")
+        size = norms.get(f"weight norm/{layer}", 0.0)
+        if kind == "gradient norm" and size > 0:
+            tags[f"update to weight/{layer}"] = lr * norm / size
+    return tags
+
+
+def overfitting_tags(epochs: Sequence[int], training: Sequence[float], validation: Sequence[float]) -> dict[str, float]:
+    """How far the validation loss is above its least, and since when the run overfits (0: it does not)."""
+    return {
+        "overfitting/validation loss above its least": validation[-1] - min(validation),
+        "overfitting/since epoch": float(overfitting_epoch(epochs, training, validation) or 0),
+    }

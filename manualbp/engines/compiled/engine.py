@@ -1,0 +1,143 @@
+"""The engine `compiled`: a whole span of steps as one call into compiled code, on the CPU.
+
+Exploits that a derivation done by hand is a fixed list of operations: the loop over the steps can be compiled with
+them (by numba, once, and kept on disk). Between two steps no Python runs. See stochastic.py for batch 1 and
+minibatch.py for more.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from manualbp.engines.compiled.blas import addresses, on_threads, product
+from manualbp.engines.compiled.layout import Layout
+from manualbp.engines.compiled.minibatch import epoch as minibatch_epoch
+from manualbp.engines.compiled.stochastic import epoch as stochastic_epoch
+from manualbp.engines.plan import require_batches, stages
+from manualbp.layer import Grads, Layer, Params
+from manualbp.loss import Loss
+
+LOOPS = 4096  # multiplications of a product below which loops are faster than a call
+NEVER_CALL = 2**62
+TRIALS = 5
+
+
+class Compiled:
+    """Trains by compiled loops; products by BLAS where they are large enough."""
+
+    name = "compiled"
+
+    def __init__(self, net: Layer, loss: Loss, *, product: str = "auto") -> None:
+        """Raises ValueError for a network that is no plan (see plan.py) or a product that is not in reach."""
+        self.plan, self.loss = stages(net, loss), loss
+        self.wanted = product
+        self.loops = LOOPS
+        self._chosen: tuple[str, int] | None = None
+        self._layout: Layout | None = None
+
+    @property
+    def product(self) -> str:
+        """The BLAS in use, or "loops" where none was needed."""
+        return self._chosen[0] if self._chosen else "loops"
+
+    @torch.no_grad()
+    def train(self, params: Params, x: Tensor, y: Tensor, order: Tensor, size: int, *, lr: float, l2: float) -> Tensor:
+        """One step for each `size` rows of `order`, in one call."""
+        layout = self._ready(params, x, y, size)
+        layout.take(params)
+        factors = (-lr, 1 - lr * l2, 1.0)
+        losses = self._run(layout, layout.theta, x, y, order, size, factors)
+        layout.give(params)
+        return losses
+
+    @torch.no_grad()
+    def gradients(self, params: Params, x: Tensor, y: Tensor, *, l2: float) -> tuple[Tensor, Grads]:
+        """The same call with other factors: gradient = l2 W + dJ/dW, where the update is (1 - lr l2) W - lr dJ/dW."""
+        layout = self._ready(params, x, y, len(x))
+        layout.take(params)
+        gradient = layout.theta.copy()
+        losses = self._run(layout, gradient, x, y, torch.arange(len(x)), len(x), (1.0, l2, 0.0))
+        return losses[0], layout.nested(params, gradient)
+
+    def _ready(self, params: Params, x: Tensor, y: Tensor, size: int) -> Layout:
+        require_batches(self.plan, params, x, y)
+        if x.device.type != "cpu":
+            raise ValueError(f"the compiled engine runs on the CPU, got tensors on {x.device}; use fused or graph")
+        rows = min(size, len(x)) if size > 1 else 1
+        layout = self._layout
+        if layout is None or layout.rows != rows or layout.theta.dtype != x.numpy().dtype:
+            layout = self._layout = Layout(self.plan, self.loss, rows, x.dtype)
+        return layout
+
+    def _run(
+        self,
+        layout: Layout,
+        to: np.ndarray[Any, Any],
+        x: Tensor,
+        y: Tensor,
+        order: Tensor,
+        size: int,
+        factors: tuple[float, float, float],
+    ) -> Tensor:
+        kind = layout.theta.dtype.type
+        steps = -(-len(order) // size)
+        losses = np.zeros(steps, kind)
+        if not steps:
+            return torch.from_numpy(losses)
+        both = x.contiguous().numpy(), self._targets(y, x.dtype).numpy()
+        common = (
+            layout.theta, to, layout.v, layout.width, layout.w, layout.b, layout.z, layout.a, layout.delta,
+            layout.kinds, layout.c, layout.biased, layout.loss, *both, order.contiguous().numpy(),
+        )  # fmt: skip
+        typed = (kind(factors[0]), kind(factors[1]), kind(factors[2]))
+        if size == 1:
+            stochastic_epoch(*common, typed, layout.target, layout.scratch, losses)
+            return torch.from_numpy(losses)
+        name, function = self._function(layout, size)
+        with on_threads(name, torch.get_num_threads()):
+            loops = self.loops if function else NEVER_CALL
+            minibatch_epoch(*common, size, typed, layout.target, layout.scratch, losses, function, loops)
+        return torch.from_numpy(losses)
+
+    def _targets(self, y: Tensor, dtype: torch.dtype) -> Tensor:
+        """y as numbers: class indices become rows with a single one."""
+        if y.is_floating_point():
+            return y.contiguous()
+        classes = self.plan[-1].linear.n_out
+        if len(y) and not (int(y.min()) >= 0 and int(y.max()) < classes):
+            raise ValueError(f"class indices must be from 0 to {classes - 1}, got {int(y.min())} to {int(y.max())}")
+        return torch.zeros(len(y), classes, dtype=dtype).scatter_(1, y[:, None], 1.0)
+
+    def _function(self, layout: Layout, size: int) -> tuple[str, int]:
+        """The BLAS to use: the fastest of those in reach on the largest product of this network, tried out once."""
+        largest = max(stage.linear.n_in * stage.linear.n_out for stage in self.plan)
+        if self.wanted == "loops" or (largest * size < self.loops and self.wanted == "auto"):
+            return "loops", 0
+        if self._chosen is None:
+            found = addresses(layout.theta.dtype)
+            if self.wanted not in ("auto", *found):
+                there = ", ".join(("auto", "loops", *found))
+                raise ValueError(f"product {self.wanted!r} is not in reach of the compiled engine; choose of {there}")
+            if self.wanted == "auto" and not found:
+                return "loops", 0
+            named = found if self.wanted == "auto" else {self.wanted: found[self.wanted]}
+            self._chosen = min(named.items(), key=lambda item: self._seconds(item, layout, size))
+        return self._chosen
+
+    def _seconds(self, item: tuple[str, int], layout: Layout, size: int) -> float:
+        stage = max((stage.linear for stage in self.plan), key=lambda linear: linear.n_in * linear.n_out)
+        kind = layout.theta.dtype
+        A, B = np.ones((stage.n_out, stage.n_in), kind), np.ones((size, stage.n_in), kind)
+        C = np.zeros((size, stage.n_out), kind)
+        taken = []
+        with on_threads(item[0], torch.get_num_threads()):
+            for _ in range(TRIALS):
+                start = time.perf_counter()
+                product(item[1], A, B, C, kind.type(1), kind.type(0))
+                taken.append(time.perf_counter() - start)
+        return min(taken)

@@ -1,0 +1,79 @@
+"""Batch 1: an epoch of stochastic updates as one compiled loop.
+
+Exploits that with one sample a product is a vector's: the whole network stays in the first caches, the weights are
+read once forward and once to be updated, and nothing is called. Sums may be taken in another order.
+
+All numbers lie in two flat arrays, parameters and values; `w`, `b`, `z`, `a`, `delta` say where a layer's begin, and
+`width[l]` is its number of units, width[0] that of the inputs.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from manualbp.engines.compiled.memory import pointer
+from manualbp.engines.compiled.pointwise import IDENTITY, ONE, ZERO, activate, cost, times_slope
+
+FAST = {"error_model": "numpy", "fastmath": {"contract", "reassoc"}, "cache": True, "nogil": True}
+
+
+@njit(**FAST)
+def epoch(
+    theta, to, v, width, w, b, z, a, delta, kinds, c, biased, loss, x, y, order, factors, target, scratch, losses
+):
+    """One step a row of `order`.
+
+    to W = beta (to W) + alpha dJ/dW, to b = beta_b (to b) + alpha dJ/db, with `factors` alpha, beta, beta_b: an update
+    where `to` is `theta` itself, else a gradient.
+    """
+    theta, to, v = pointer(theta), pointer(to), pointer(v)
+    width, w, b, z, a, delta = pointer(width), pointer(w), pointer(b), pointer(z), pointer(a), pointer(delta)
+    alpha, beta, beta_b = factors
+    last = kinds.size - 1
+    k = width[last + 1]
+    for step in range(order.size):
+        row = order[step]
+        for i in range(width[0]):
+            v[a[0] + i] = x[row, i]
+        # forward: z[l] = W[l] a[l-1] + b[l], a[l] = f(z[l])
+        for l in range(last + 1):
+            n, units, below, start, bias, out = width[l], width[l + 1], a[l], w[l], b[l], z[l]
+            for unit in range(units):
+                total = ZERO
+                for i in range(n):
+                    total += theta[start + i] * v[below + i]
+                v[out + unit] = total + theta[bias + unit]
+                start += n
+            if kinds[l] != IDENTITY:
+                activate(kinds[l], c[l], v, out, a[l + 1], units)
+        # J and delta[L]
+        for i in range(k):
+            v[target + i] = y[row, i]
+        losses[step] = cost(loss, v, a[last + 1], target, delta[last], scratch, k, ONE, 1, 1)
+        if kinds[last] != IDENTITY:
+            times_slope(kinds[last], c[last], v, z[last], a[last + 1], delta[last], k)
+        for l in range(last, -1, -1):
+            n, units, below, own, bias = width[l], width[l + 1], a[l], delta[l], b[l]
+            # delta[l-1] = (W[l]^T delta[l]) * f'(z[l-1]), eq. (4), with W before its update
+            if l > 0:
+                passed = delta[l - 1]
+                for i in range(n):
+                    v[passed + i] = ZERO
+                start = w[l]
+                for unit in range(units):
+                    d = v[own + unit]
+                    for i in range(n):
+                        v[passed + i] += theta[start + i] * d
+                    start += n
+            # dJ/dW[l] = delta[l] a[l-1]^T and dJ/db[l] = delta[l], eq. (5)
+            start = w[l]
+            for unit in range(units):
+                d = alpha * v[own + unit]
+                for i in range(n):
+                    to[start + i] = beta * to[start + i] + d * v[below + i]
+                start += n
+            if biased[l]:
+                for unit in range(units):
+                    to[bias + unit] = beta_b * to[bias + unit] + alpha * v[own + unit]
+            if l > 0 and kinds[l - 1] != IDENTITY:
+                times_slope(kinds[l - 1], c[l - 1], v, z[l - 1], a[l], delta[l - 1], n)

@@ -1,0 +1,162 @@
+"""Every engine against `reference`, by the check's own noise floor: gradients, and weights after 1, 2 and 100 steps.
+
+One table: all activations and costs, odd sizes, batch 1, a last smaller batch, both dtypes, L2 on and off, with and
+without biases. `graph` runs its steps uncaptured where there is no CUDA.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import manualbp as mbp
+from compare.check.noise import Jitter, Measured, measure
+from compare.check.verdict import match
+from compare.twin import nested
+from manualbp.engines import Engine
+from manualbp.engines.fused import Fused
+from manualbp.engines.graph import Graph
+from manualbp.engines.reference import Reference
+from manualbp.params import named
+
+pytest.importorskip("numba", reason="the compiled engine needs the extra fast")
+from manualbp.engines.compiled.engine import Compiled
+
+CPU = torch.device("cpu")
+ROWS, INPUTS, OUTPUTS = 23, 7, 3
+ACTIVATIONS = (
+    mbp.Identity(), mbp.Sigmoid(), mbp.Tanh(), mbp.ReLU(), mbp.LeakyReLU(0.2), mbp.ELU(1.3), mbp.SiLU(), mbp.Softplus(),
+    mbp.GELU(),
+)  # fmt: skip
+LOSSES = (mbp.LogLoss(), mbp.CrossEntropy(), mbp.SquaredError())
+ENGINES: dict[str, Callable[..., Engine]] = {
+    "fused": lambda net, loss, dtype: Fused(net, loss, device=CPU, dtype=dtype),
+    "compiled": lambda net, loss, dtype: Compiled(net, loss),
+    "compiled, BLAS alone": lambda net, loss, dtype: Called(net, loss),
+    "graph, not captured": lambda net, loss, dtype: Graph(net, loss, device=CPU, dtype=dtype),
+}
+
+
+class Called(Compiled):
+    """Every product by BLAS, however small."""
+
+    def __init__(self, net: mbp.Layer, loss: mbp.Loss) -> None:
+        super().__init__(net, loss, product="openblas")
+        self.loops = 0
+
+
+def network(activation: mbp.Layer) -> mbp.Sequential:
+    xavier = mbp.Xavier()
+    return mbp.Sequential(
+        [mbp.Linear(INPUTS, 13, xavier), activation, mbp.Linear(13, 5, xavier, bias=False), mbp.Linear(5, OUTPUTS)]
+    )
+
+
+def batch(loss: mbp.Loss, dtype: torch.dtype, rows: int = ROWS) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(2)
+    x = torch.randn(rows, INPUTS, generator=g, dtype=torch.float64).to(dtype)
+    if isinstance(loss, mbp.CrossEntropy):
+        return x, torch.randint(0, OUTPUTS, (rows,), generator=g)
+    return x, torch.rand(rows, OUTPUTS, generator=g, dtype=torch.float64).to(dtype)
+
+
+def start(net: mbp.Sequential, dtype: torch.dtype) -> mbp.Params:
+    return net.init(torch.Generator().manual_seed(1), dtype=dtype, device="cpu")
+
+
+def order(steps: int, size: int) -> Tensor:
+    """Rows for so many steps, of which the last one is smaller where it can be."""
+    count = steps * size - (size > 1 and steps > 1)
+    return torch.randint(0, ROWS, (count,), generator=torch.Generator().manual_seed(3))
+
+
+def trained(
+    engine: Engine, params: mbp.Params, x: Tensor, y: Tensor, steps: int, size: int, l2: float
+) -> dict[str, Tensor]:
+    losses = engine.train(params, x, y, order(steps, size), size, lr=0.05, l2=l2)
+    return dict(named(params)) | {"losses": losses}
+
+
+def floor_of(
+    net: mbp.Sequential, loss: mbp.Loss, dtype: torch.dtype, run: Callable[..., dict[str, Tensor]]
+) -> Measured:
+    x, y = batch(loss, dtype)
+    like = start(net, dtype)
+    values = dict(named(like))
+
+    def noisy(jitter: Jitter) -> dict[str, Tensor]:
+        moved = nested(like, {path: jitter(tensor).clone() for path, tensor in values.items()})
+        return run(Reference(net, loss), moved, jitter(x), jitter(y))
+
+    return measure(noisy)
+
+
+def same(ours: dict[str, Tensor], measured: Measured, what: str) -> None:
+    assert ours.keys() == measured.values.keys()
+    for path, expected in measured.values.items():
+        seen = match((ours[path],), expected, measured.floors[path])
+        assert seen.ok, f"{what}: {path} is {float(seen.excess.max()):.2g} allowances off"
+        assert seen.decided, f"{what}: {path} could not be told from rounding"
+
+
+def gradients(engine: Engine, params: mbp.Params, x: Tensor, y: Tensor, rows: int, l2: float) -> dict[str, Tensor]:
+    J, grads = engine.gradients(params, x[:rows], y[:rows], l2=l2)
+    return dict(named(grads)) | {"J": J}
+
+
+def compare_all(activation: mbp.Layer, loss: mbp.Loss, dtype: torch.dtype, size: int, l2: float, steps: int) -> None:
+    """All engines after so many steps; the gradients, for 0 steps."""
+    net = network(activation)
+    x, y = batch(loss, dtype)
+    run: Callable[..., dict[str, Tensor]] = functools.partial(trained, steps=steps, size=size, l2=l2)
+    if not steps:
+        run = functools.partial(gradients, rows=size, l2=l2)
+    measured = floor_of(net, loss, dtype, run)
+    for name, build in ENGINES.items():
+        same(run(build(net, loss, dtype), start(net, dtype), x, y), measured, f"{name}, batch {size}, l2 {l2}")
+
+
+both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+all_losses = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+all_activations = pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda layer: type(layer).__name__)
+
+
+@both_dtypes
+@all_losses
+@all_activations
+def test_gradients_and_two_steps(activation: mbp.Layer, loss: mbp.Loss, dtype: torch.dtype) -> None:
+    compare_all(activation, loss, dtype, size=9, l2=1e-2, steps=0)
+    compare_all(activation, loss, dtype, size=1, l2=1e-2, steps=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("l2", [0.0, 1e-2])
+@pytest.mark.parametrize("size", [1, 9])
+@both_dtypes
+@all_losses
+@all_activations
+def test_all(activation: mbp.Layer, loss: mbp.Loss, dtype: torch.dtype, size: int, l2: float) -> None:
+    for steps in (0, 1, 2):
+        compare_all(activation, loss, dtype, size, l2, steps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 9])
+@all_losses
+@all_activations
+def test_a_hundred_steps(activation: mbp.Layer, loss: mbp.Loss, size: int) -> None:
+    compare_all(activation, loss, torch.float64, size, 1e-2, steps=100)
+
+
+def test_a_wrong_update_is_seen() -> None:
+    """The table can fail: an engine whose L2 is one percent off."""
+    net, dtype, loss = network(mbp.Tanh()), torch.float64, mbp.LogLoss()
+    measured = floor_of(net, loss, dtype, functools.partial(trained, steps=1, size=9, l2=1e-2))
+    x, y = batch(loss, dtype)
+    ours = trained(Compiled(net, loss), start(net, dtype), x, y, steps=1, size=9, l2=1.01e-2)
+    with pytest.raises(AssertionError, match=r"0\.W is"):
+        same(ours, measured, "compiled")

@@ -1,0 +1,299 @@
+"""Looking at runs: what TensorBoard is given, figures, pages, tables, notebooks."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import manualbp as mbp
+from compare import GradientMismatch, Report, TrainResult, train
+from compare.check.report import Row
+from compare.cli import main
+from compare.names import names
+from compare.run.chart import losses
+from compare.run.closeup import close_up
+from compare.run.network import Part
+from compare.run.pair import Pair
+from compare.run.past import read_folder
+from compare.run.pictures import boundary, heat_map
+from compare.show.figures import comparison, of_run, render
+from compare.show.formulas import mathml
+from compare.show.run_html import run_page
+from compare.show.theme import THEMES
+from tests.planted import config, small_data, spoiled
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs: classes, two inputs with a mistake that comes later, and regression."""
+    root = tmp_path_factory.mktemp("runs")
+    train(config(root, name="classes", epochs=4, hidden=(6,)), data=small_data("classes"))
+    train(config(root, name="regression", epochs=4, hidden=(6,)), data=small_data("regression"))
+    calls = {"n": 0}
+
+    def later(params: Any, cache: Any, dy: Any, right: Any) -> Any:
+        calls["n"] += len(dy) == 8
+        return (right[0] * 1.01, {}) if calls["n"] > 10 else right
+
+    net = mbp.Sequential(
+        [mbp.Linear(2, 7), mbp.Tanh(), mbp.Linear(7, 6), spoiled(mbp.Sigmoid, later), mbp.Linear(6, 1)]
+    )
+    with pytest.raises(GradientMismatch):
+        train(config(root, name="late <b>$x", epochs=9), net=net, data=small_data(features=2))
+    return root
+
+
+def events(folder: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return EventAccumulator(
+        str(folder), size_guidance=dict.fromkeys(("scalars", "images", "tensors", "histograms"), 0)
+    ).Reload()
+
+
+def test_what_tensorboard_gets(runs: Path) -> None:
+    from tensorboard.plugins.custom_scalar import layout_pb2
+    from tensorboard.plugins.hparams import metadata
+
+    folder = runs / "classes"
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["autograd", "gap", "manual"], (
+        "no stray run"
+    )
+    manual, autograd, gap = (events(folder / run) for run in ("manual", "autograd", "gap"))
+    assert {"deltas/z2", "deltas/z3", "parameters/W2", "parameters/b3"} <= set(manual.Tags()["histograms"])
+    assert "error in ulps/z3" in gap.Tags()["histograms"]
+    assert {"confusion matrix/validation", "curves/loss (Figure 2)"} <= set(manual.Tags()["images"])
+    assert {"difference of the gradients/W2", "difference of the gradients/W3"} <= set(gap.Tags()["images"])
+    for name in ("W2", "b3"):
+        for tag in ("log10 relative {}", "ulp {}", "log10 relative {} worst so far", "ulp {} worst so far"):
+            assert len(gap.Scalars(f"gap of parameters/{tag.format(name)}")) == 4
+    assert {e.value for e in gap.Scalars("gap of deltas/log10 relative z2 worst so far")} == {-20.0}
+    scalars = set(manual.Tags()["scalars"])
+    assert (
+        {"weight norm/layer 2", "update to weight/layer 3", "overfitting/since epoch"}
+        <= scalars
+        == set(autograd.Tags()["scalars"])
+    )
+    texts = {tag.partition("/")[0] for tag in gap.Tags()["tensors"]}
+    assert {"network", "verdict", "what is computed", "what it ran with"} <= texts
+    made = layout_pb2.Layout.FromString(gap.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    assert [category.title.partition(",")[0] for category in made.category] == [
+        "manual vs autograd", "where the gap is", "layers",
+    ]  # fmt: skip
+    drawn = set(gap.Tags()["scalars"]) | scalars
+    for category in made.category:
+        for chart in category.chart:
+            for tag in chart.multiline.tag:
+                assert any(re.match(tag, each) for each in drawn), f"{chart.title}: {tag} matches no tag"
+    for run in (manual, autograd):
+        assert {metadata.EXPERIMENT_TAG, metadata.SESSION_START_INFO_TAG, metadata.SESSION_END_INFO_TAG} <= set(
+            run.summary_metadata
+        )
+
+
+def test_a_mistake_that_comes_later_is_seen(runs: Path) -> None:
+    folder = runs / "late <b>$x"
+    gap, manual = events(folder / "gap"), events(folder / "manual")
+    for name, jumps in (("z4", False), ("z3", True), ("z2", True)):
+        points = gap.Scalars(f"gap of deltas/log10 relative {name} worst so far")
+        assert points[0].value == -20.0
+        assert (points[-1].value > -3) is jumps, name
+    for name, jumps in (("W4", False), ("W3", True), ("W2", True)):
+        points = gap.Scalars(f"gap of parameters/log10 relative {name} worst so far")
+        assert {p.value for p in points[:-1]} == {-20.0}
+        assert (points[-1].value > -3) is jumps, name
+    mismatch = json.loads((folder / "mismatch" / "mismatch.json").read_text())
+    assert (mismatch["step"], points[-1].step) == (13, mismatch["epoch"])  # every fourth batch of 30 rows has 6
+    assert len(manual.Images("decision boundary/training")) >= 3
+    run = read_folder(folder)
+    assert run.mismatch is not None
+    assert run.mismatch[0] == mismatch["epoch"]
+
+
+def test_close_up_is_both_sides(runs: Path) -> None:
+    net = mbp.Sequential([mbp.Linear(5, 4), mbp.GELU(), mbp.Linear(4, 3)])
+    params = net.init(torch.Generator().manual_seed(0), dtype=torch.float64, device="cpu")
+    pair = Pair(net, mbp.CrossEntropy(), params, lr=0.1, l2=0.1)
+    data = small_data("classes")
+    before = pair.state()
+    seen = close_up(pair, names(net, params), Part(data.x_train, data.y_train))
+    assert seen.ours.keys() == seen.theirs.keys() == {"z2", "z3", "W2", "b2", "W3", "b3"}
+    assert all(relative < 1e-12 for _, relative in seen.gaps().values())
+    after = pair.state()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_figures(runs: Path, theme: str) -> None:
+    past = [read_folder(runs / name) for name in ("classes", "regression", "late <b>$x")]
+    for drawing in (*of_run(past[0]), *of_run(past[2]), comparison(past)):
+        png = render(drawing, "png", THEMES[theme])
+        assert min(Image.open(io.BytesIO(png)).size) > 500
+        svg = render(drawing, "svg", THEMES[theme])
+        ElementTree.fromstring(svg)
+        assert svg == render(drawing, "svg", THEMES[theme]), "the same numbers give the same file"
+        assert all(len(row) == len(drawing.head) for row in drawing.rows)
+    with pytest.raises(ValueError, match="7 runs are given"):
+        comparison([past[0]] * 7)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", THEMES.values(), ids=list(THEMES))
+def test_contrast(theme: Any) -> None:
+    for colour in (theme.ink, theme.soft, *theme.curves):
+        high, low = sorted((luminance(colour), luminance(theme.paper)), reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 4.5, colour
+
+
+def test_page(runs: Path) -> None:
+    page = run_page(read_folder(runs / "late <b>$x"))
+    assert "<b>$x" not in page
+    assert "late &lt;b&gt;$x" in page
+    assert not re.search(r"""(src|href)=["'](?!#)|<script|@import|url\((?!#)""", page.replace('xlink:href="#', "")), (
+        "no file but this"
+    )
+    assert page.count("<svg") == page.count('<svg role="img" aria-label="') == page.count("<figcaption>") == 3
+    assert page.count('scope="col"') > 10
+    assert "delta of z3, layer 3 is wrong" in page
+    assert "<math" in page
+    assert "confusion matrix" in page.lower()
+    assert 'lang="en"' in page
+
+
+def test_formulas() -> None:
+    shown = mathml("δz2 = dJ/da2 ∘ a2 ∘ (1 - a2)    (4)")
+    ElementTree.fromstring(shown.partition(" <span")[0])
+    assert "<msub><mi>δ</mi><mn>2</mn></msub>" in shown
+    assert shown.endswith('<span class="number">(4)</span>')
+    assert "<msup><msub><mi>W</mi><mn>3</mn></msub><mi>T</mi></msup>" in mathml("z3 = a2 W3ᵀ + b3")
+    assert "<script" not in mathml("x = <script>")
+
+
+def test_notebook(runs: Path) -> None:
+    page = Report((Row("z<2>", "wrong", 1.0, 2.0),))._repr_html_()
+    assert "z&lt;2&gt;" in page
+    assert "is wrong" in page
+    result = train(config(runs, name="shown", overwrite=True), data=small_data())
+    assert isinstance(result, TrainResult)
+    page = result._repr_html_()
+    assert "equal bit for bit" in page
+    assert "<svg" in page
+
+
+def test_commands(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--runs", str(runs)]
+    assert main(["runs", *where]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "mismatch" in out
+    assert main(["runs", *where, "--json"]) == 0
+    listed = {each["run"]: each for each in json.loads(capsys.readouterr().out)}
+    assert listed["classes"]["verdict"] == "equal bit for bit"
+    assert listed["classes"]["epochs"] == 4
+    assert main(["diff", "classes", "classes", *where]) == 0
+    out = capsys.readouterr().out
+    assert "The options are the same." in out
+    assert "the same, in every bit, at all 5 epochs" in " ".join(out.split())
+    assert main(["diff", "classes", "regression", *where]) == 0
+    out = capsys.readouterr().out
+    assert "before any step, seen at epoch 0" in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= 80
+    assert main(["plot", "classes", *where, "--out", str(tmp_path / "f")]) == 0
+    assert {p.name for p in (tmp_path / "f").iterdir()} == {
+        f"classes-{kind}.{form}" for kind in ("curves", "gap", "gradient-flow") for form in ("png", "svg")
+    }
+    assert main(["plot", "classes", "regression", *where, "--out", str(tmp_path / "g")]) == 0
+    assert {p.name for p in (tmp_path / "g").iterdir()} == {"comparison.png", "comparison.svg"}
+    assert main(["report", "classes", *where, "--out", str(tmp_path / "r.html")]) == 0
+    capsys.readouterr()
+    for bad, words in (
+        (["plot", "nothing", *where], "no run 'nothing' there"),
+        (["plot", *where], "plot needs the name of a run"),
+        (["report", "classes", *where, "--out", "r.pdf"], "must end in .html"),
+        (["report", "classes", *where, "--out", str(tmp_path / "no" / "r.html")], "cannot be written"),
+        (["runs", "--runs", str(tmp_path)], "no runs there"),
+        (["diff", "classes", "nothing", *where], "no run 'nothing' there"),
+    ):
+        assert main(bad) == 2
+        err = capsys.readouterr().err
+        assert words in err
+        assert err.count("\n") == 1
+
+
+def test_a_run_that_was_killed(runs: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "killed"
+    shutil.copytree(runs / "classes", folder)
+    lines = (folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:40])
+    (folder / "text.jsonl").unlink()
+    (folder / "timing.jsonl").unlink()
+    run = read_folder(folder)
+    assert (run.epochs, run.damaged, run.verdict, run.speed) == ([0, 1, 2], 1, "", 0.0)
+    assert "no verdict yet" in run_page(run)
+
+
+def test_pictures_of_odd_numbers() -> None:
+    nothing = torch.zeros(3, 4)
+    assert heat_map(nothing, nothing).getpixel((0, 0)) == 0
+    error = torch.tensor([[0.0, 1e-16], [1e-8, float("nan")]])
+    image = heat_map(error, torch.ones(2, 2))
+    shades = [
+        image.getpixel((image.width * (1 + 2 * j) // 4, image.height * (1 + 2 * i) // 4))
+        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1))
+    ]
+    assert shades == sorted(shades)
+    assert (shades[0], shades[-1]) == (0, 255)
+    assert max(heat_map(torch.rand(500, 3000), torch.ones(500, 3000)).size) <= 320
+    nan, inf = float("nan"), float("inf")
+    losses([0, 1, 2], [1.0, nan, inf], [nan, nan, nan], None, None)
+    losses([0, 1], [0.0, 0.0], [0.0, 0.0], 0, None)
+    losses([0, 1], [1e300, 1.0], [1e-300, 1.0], 1, 1)
+    import numpy as np
+
+    x = np.zeros((3, 2))
+    boundary(np.zeros((4, 4)), x, [0, 1, 0], np.array([-1.0, -1.0]), np.array([1.0, 1.0]))
+
+
+def test_completion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("manualbp", "--activation", "lecture", "completion"))
+
+
+@pytest.mark.parametrize("tty", [True, False], ids=["terminal", "no terminal"])
+def test_terminal_of_80_columns(tty: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from compare.run.train import execute
+    from compare.show.terminal import Terminal
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=tty, width=80, highlight=False, markup=False)
+    with Terminal(console=console) as terminal:
+        terminal.finished(execute(config(tmp_path, epochs=12, hidden=(4,)), terminal, data=small_data("classes")))
+    assert not re.search(r"\x1b\[(\d+;)*(3|4|9|10)\d", out.getvalue()), "no colours"
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    lines = re.split(r"[\r\n]+", plain)
+    assert max(map(len, lines)) <= 80
+    assert ("\x1b" in out.getvalue()) is tty
+    progress = [line for line in lines if re.match(r"\s*epoch +\d+/12", line)]
+    assert any(re.search(r"loss \d\.\d+ +val \d\.\d+ +acc \d\.\d+ +gap 0 ulp +[\d,]+/s", line) for line in progress), (
+        progress
+    )
+    assert tty or any(line.endswith(" s left") for line in progress)
