@@ -184,7 +184,7 @@ def collect(
     for position, condition in enumerate(tried_at):
         name = str(condition)
         if failed >= ENOUGH and unchanged >= UNCHANGED:
-            stopped = "; enough have failed, the others were not tried"
+            stopped = "; enough failed, the others were not tried"
             tried.append(Tried(name, f"not tried: {failed} conditions failed already"))
             continue
         if position and time.monotonic() - started > (PATIENCE if position < ENOUGH else 1) * seconds:

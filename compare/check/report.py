@@ -129,7 +129,8 @@ def _lines(report: Report) -> Iterable[str]:
     if report.conditions:
         done = sum(tried.status in ("ok", "failed") for tried in report.conditions)
         yield ""
-        yield f"{done} of {len(report.conditions)} conditions tried in {report.seconds:.1f} s{report.stopped}"
+        text = f"{done} of {len(report.conditions)} conditions tried in {report.seconds:.1f} s{report.stopped}"
+        yield from _wrapped(text, "")
         for tried in report.conditions:  # the line above speaks for those that were left out after enough had failed
             if tried.status not in ("ok", "failed") and not tried.status.endswith("failed already"):
                 yield from _wrapped(f"{tried.name}: {tried.status}", "  ")
