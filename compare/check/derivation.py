@@ -26,6 +26,7 @@ from compare.check.verdict import WORST_FIRST, Judgement, judge
 
 RED = ("invalid", "wrong", "cancels", "imprecise")  # verdicts on a step itself
 SECONDS = 10.0  # after which no further condition is begun
+PATIENCE = 3  # times as long for the first few, which show the most: a busy machine must not make a pass of a mistake
 
 
 def check_derivation(
@@ -45,8 +46,9 @@ def check_derivation(
     specifications such as real("m", "d").
 
     The formula runs in float64, with torch's default dtype set to it. Then its precision is judged in `dtype`, or in
-    the lowest that the given tensors have. Conditions are begun for `seconds` at most. Raises ValueError where there is
-    nothing to compare with: a forward that torch cannot differentiate, that is not deterministic, or that fails.
+    the lowest that the given tensors have. Conditions are begun for `seconds` at most, the first four for three times
+    as long. Raises ValueError where there is nothing to compare with: a forward that torch cannot differentiate, that
+    is not deterministic, or that fails.
     """
     _check_arguments(forward, backward, dtype, seed, seconds)
     with torch.inference_mode(False):  # the caller may be inside; there torch records no graph
@@ -181,13 +183,13 @@ def collect(
     stopped = ""
     for position, condition in enumerate(tried_at):
         name = str(condition)
-        if position and time.monotonic() - started > seconds:
+        if failed >= ENOUGH and unchanged >= UNCHANGED:
+            stopped = "; enough failed, the others were not tried"
+            tried.append(Tried(name, NOT_NEEDED))
+            continue
+        if position and time.monotonic() - started > (PATIENCE if position < ENOUGH else 1) * seconds:
             stopped = f"; stopped after {seconds:g} s, the others were not tried"
             tried.append(Tried(name, "not tried: out of time"))
-            continue
-        if failed >= ENOUGH and unchanged >= UNCHANGED:
-            stopped = "; the others were not tried"
-            tried.append(Tried(name, NOT_NEEDED))
             continue
         try:
             with same_randomness(), same_buffers():

@@ -7,11 +7,10 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from compare.check.constants import ENOUGH
 from compare.check.verdict import OK, WORST_FIRST
 
 WIDTH = 80  # columns of a terminal
-NOT_NEEDED = f"not tried: {ENOUGH} conditions failed already"
+NOT_NEEDED = "not tried: enough conditions failed already"
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,9 @@ def _lines(report: Report) -> Iterable[str]:
     if report.conditions:
         done = sum(tried.status in ("ok", "failed") for tried in report.conditions)
         yield ""
-        yield f"{done} of {len(report.conditions)} conditions tried in {report.seconds:.1f} s{report.stopped}"
-        for tried in report.conditions:
+        text = f"{done} of {len(report.conditions)} conditions tried in {report.seconds:.1f} s{report.stopped}"
+        yield from _wrapped(text, "")
+        for tried in report.conditions:  # the line above speaks for those that were left out after enough had failed
             if tried.status not in ("ok", "failed", NOT_NEEDED):
                 yield from _wrapped(f"{tried.name}: {tried.status}", "  ")
 
