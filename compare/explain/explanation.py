@@ -127,6 +127,8 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
     found = searcher.repairs(seen, telling[:2], row.name, list(like.values()), 0.65 * (until - time.monotonic()))
     log.debug("%s: %d found, %d tried %s", row.name, len(found), searcher.tried, searcher.why)
     for which, repair in enumerate(found):
+        if time.monotonic() > until:
+            break  # a repair that is not verified is none
         if searcher.harmless(which, row.name, seen) and all(searcher.holds(which, row.name, o) for o in others):
             like[row.name] = repair["key"]
             better = exchanged([seen, *others], row.name)
