@@ -27,7 +27,7 @@ from compare.explain.searcher import Searcher
 log = logging.getLogger(__name__)
 SECONDS = 10.0
 # what an edit is called that may as well add up to a path that is left out: the graph then tells which it is
-IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "wrong_factor", "order_of_operations", "unknown")
+IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "order_of_operations", "unknown")
 MOST_SHARES = 2  # the next step gets half of what is left of the time, however many there are
 AT_LEAST = 0.5  # seconds for what numbers tell at once, such as a sign, when the search has taken all the time
 SEPARATOR = "\0"  # between the sentences of two languages
@@ -127,6 +127,8 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
     found = searcher.repairs(seen, telling[:2], row.name, list(like.values()), 0.65 * (until - time.monotonic()))
     log.debug("%s: %d found, %d tried %s", row.name, len(found), searcher.tried, searcher.why)
     for which, repair in enumerate(found):
+        if time.monotonic() > until:
+            break  # a repair that is not verified is none
         if searcher.harmless(which, row.name, seen) and all(searcher.holds(which, row.name, o) for o in others):
             like[row.name] = repair["key"]
             better = exchanged([seen, *others], row.name)

@@ -28,7 +28,7 @@ def attention_scale_missing(x, Wq, Wk, Wv, dout, q, k, v, p):
     return {"p": dp, "s": ds, "v": dv, "q": dq, "k": dk, "Wq": dq.T @ x, "Wk": dk.T @ x, "Wv": dv.T @ x, "x": dx}
 
 
-@wrong(attention_forward, ATTENTION, steps=("k",), cause="missing_factor")
+@wrong(attention_forward, ATTENTION, steps=("k",), cause="wrong_factor")
 def scale_in_the_query_only(x, Wq, Wk, dout, q, k, v, p):
     dv, dp = p.T @ dout, dout @ v.T
     ds = p * (dp - (dp * p).sum(1, keepdim=True))

@@ -82,7 +82,7 @@ def gamma_of_x_and_n_minus_one(x, gamma, dout, std, xhat):
     return {"gamma": (dout * x).sum(0), "beta": dout.sum(0), "xhat": dxhat, "x": dx}
 
 
-@wrong(attention_forward, ATTENTION, steps=("s", "k"), cause="diagonal_jacobian + missing_factor")
+@wrong(attention_forward, ATTENTION, steps=("s", "k"), cause="diagonal_jacobian + wrong_factor")
 def softmax_and_scale(x, dout, q, k, v, p):
     dv, dp = p.T @ dout, dout @ v.T
     ds = p * (1 - p) * dp
