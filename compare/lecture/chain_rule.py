@@ -74,7 +74,7 @@ def _by_hand(chain: Callable[..., Any], names: Sequence[str], of: str) -> Table:
     given = by_hand.given("x", "y", "W3")
     title = f"dJ/d{_layered(of)}"
     row = chain(*(factors[name] for name in names))
-    lines = (
+    lines: tuple[tuple[str | Text, ...], ...] = (
         *((_factor(name), by_hand.written(factors[name])) for name in names),
         (Text("their product", "o produto"), by_hand.written(row)),
         (f"{title}, autograd", by_hand.written(truth)),

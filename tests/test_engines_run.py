@@ -1,0 +1,100 @@
+"""Engines in a training run: what is chosen, refused, compared and told."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import manualbp as mbp
+from compare import GradientMismatch, train
+from manualbp.engines import auto, build
+from manualbp.engines.fused import Fused
+from manualbp.engines.products import BFloat16Products, OneDNNProducts, TorchProducts, onednn, products
+from tests.planted import config, small_data, spoiled
+
+
+@pytest.mark.parametrize("engine", ["fused", "compiled"])
+def test_within_the_noise_floor(engine: str, tmp_path: Path) -> None:
+    if engine == "compiled":
+        pytest.importorskip("numba")
+    result = train(config(tmp_path, engine=engine, check="epoch", epochs=2, l2=1e-3, name="run"), data=small_data())
+    assert result.verdict == "within the noise floor", result.verdict_text
+    assert "at 2 of 8 steps" in result.verdict_text
+    assert result.history["manual"]["loss/val"] == pytest.approx(result.history["autograd"]["loss/val"], rel=1e-9)
+    kept = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert kept["config"]["engine"] == kept["machine"]["engine"] == engine
+    assert kept["config"]["product"] != "auto"
+    assert kept["config"]["threads"] == 1
+
+
+def test_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="use --check epoch or --check off"):
+        train(config(tmp_path, engine="fused"), data=small_data())
+    with pytest.raises(ValueError, match="--matmul tf32 is for --device cuda"):
+        train(config(tmp_path, matmul="tf32", check="off", device="cpu"), data=small_data())
+    with pytest.raises(ValueError, match="the graph engine needs CUDA"):
+        train(config(tmp_path, engine="graph", check="off", device="cpu"), data=small_data())
+    own = mbp.Sequential([spoiled(mbp.Linear, lambda p, c, dy, right: right, n_in=5, n_out=1)])
+    with pytest.raises(ValueError, match="engines train Linear layers"):
+        train(config(tmp_path, engine="fused", check="off"), data=small_data(), net=own)
+
+
+def test_short_runs_take_the_reference(tmp_path: Path) -> None:
+    result = train(config(tmp_path, check="epoch"), data=small_data())
+    assert (result.config.engine, result.verdict) == ("reference", "equal bit for bit")
+
+
+@pytest.mark.parametrize("quantity", ["gradient", "update"])
+def test_a_wrong_engine_is_caught(quantity: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Fused.step
+
+    def wrong(self: Any, weights: Any, to: Any, x: Any, y: Any, rows: Any, buffers: Any, factors: Any) -> Any:
+        if (weights is to) == (quantity == "update"):
+            factors = (factors[0] * 1.001, *factors[1:])
+        return right(self, weights, to, x, y, rows, buffers, factors)
+
+    monkeypatch.setattr(Fused, "step", wrong)
+    with pytest.raises(GradientMismatch, match=f"mismatch at step 0, epoch 1: {quantity} of "):
+        train(config(tmp_path, engine="fused", check="epoch", hidden=(4,)), data=small_data())
+
+
+def test_diverged(tmp_path: Path) -> None:
+    options = config(tmp_path, engine="fused", check="off", lr=1e200, activation="relu", epochs=3)
+    result = train(options, data=small_data())
+    assert result.verdict == "diverged"
+    assert "is not finite" in result.verdict_text
+
+
+def test_auto_says_what_it_took() -> None:
+    net, loss = mbp.Sequential([mbp.Linear(5, 4), mbp.Tanh(), mbp.Linear(4, 1)]), mbp.LogLoss()
+    params = net.init(torch.Generator().manual_seed(0), dtype=torch.float64, device="cpu")
+    before = params[0]["W"].clone()
+    choice = auto(net, loss, params, torch.randn(8, 5).double(), torch.ones(8, 1).double(), 4)
+    assert choice.why.startswith(f"{choice.engine.name}: a step takes fused ")
+    assert torch.equal(params[0]["W"], before)
+    residual = mbp.Residual(mbp.Linear(5, 5))
+    start = residual.init(torch.Generator(), dtype=torch.float64, device="cpu")
+    assert auto(residual, loss, start, torch.zeros(2, 5), torch.zeros(2, 5), 1).engine.name == "reference"
+    with pytest.raises(ValueError, match="no engine 'fastest'"):
+        build("fastest", net, loss, device=torch.device("cpu"), dtype=torch.float64)  # type: ignore[arg-type]
+
+
+def test_products_agree() -> None:
+    g = torch.Generator().manual_seed(0)
+    a, W, b, delta = (torch.randn(*s, generator=g) for s in ((9, 7), (5, 7), (5,), (9, 5)))
+    ways: list[tuple[Any, float]] = [(TorchProducts(), 1e-6), (BFloat16Products(), 2.0**-6)]
+    if onednn(torch.device("cpu"), torch.float32):
+        ways.append((OneDNNProducts(), 1e-6))
+    for way, tolerance in ways:
+        z, da, W2 = torch.empty(9, 5), torch.empty(9, 7), W.clone()
+        way.forward(a, W, b, z)
+        way.backward(delta, W, da)
+        way.accumulate_(W2, delta, a, 0.5, -0.1)
+        for got, expected in ((z, a @ W.t() + b), (da, delta @ W), (W2, 0.5 * W - 0.1 * delta.t() @ a)):
+            assert float((got - expected).abs().max()) <= tolerance * float(expected.abs().max())
+    with pytest.raises(ValueError, match="is not in reach"):
+        products("mkl", torch.device("cpu"), torch.float32)
