@@ -49,15 +49,16 @@ def judge(runs: Runs) -> Outcome:
         ),
     )
     best = validation.index(min(validation))
+    until = None if since is None else since + SUSTAINED - 1
     reasoning = (
         Text(
             f"(a) Validation is least at epoch {best} ({validation[best]:.4f}). In epochs {since} to "
-            f"{since + SUSTAINED - 1} "
+            f"{until} "
             "it stays above that while training still falls: from there on the network learns what is particular to "
             "the "
             f"training samples. Overfitting begins at epoch {since}; the weights to keep are those of epoch {best}.",
             f"(a) A validação é mínima na época {best} ({validation[best]:.4f}). Nas épocas {since} a "
-            f"{since + SUSTAINED - 1} "
+            f"{until} "
             "ela fica acima disso enquanto o treino ainda cai: dali em diante a rede aprende o que é particular das "
             f"amostras de treino. O overfitting começa na época {since}; os pesos a guardar são os da época {best}.",
         ),
