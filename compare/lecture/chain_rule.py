@@ -28,7 +28,7 @@ def judge_weights(runs: Runs) -> Outcome:
         row = f.chain_to_weights(truth["dJ/dz3"], truth["dz3/da2"], truth["da2/dz2"], truth["dz2/dW2"])
         holds = symbolic.equal(row, truth["W2"].reshape(1, -1))
         claims.append(symbolic.proved(_network(widths), holds, tex))
-    note = Text("proved; one step, from layer l+1 to l", "provada; um passo, da camada l+1 à l")
+    note = Text("proved; one step, from layer l+1 to layer l", "provada; um passo, da camada l+1 à camada l")
     table = _by_hand(f.chain_to_weights, ("dJ/dz3", "dz3/da2", "da2/dz2", "dz2/dW2"), "W2")
     return Outcome(tuple(claims), note, tables=(table,))
 
