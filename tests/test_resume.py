@@ -175,7 +175,7 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_signals_are_left_alone_elsewhere() -> None:
+def test_signals_are_left_alone_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     found: list[Any] = []
 
@@ -187,7 +187,9 @@ def test_signals_are_left_alone_elsewhere() -> None:
     thread.start()
     thread.join()
     assert found == [before]
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL if number == signal.SIGTERM else before[0])
     with Stops():
+        monkeypatch.undo()
         assert signal.getsignal(signal.SIGTERM) is before[1], "SIGTERM is the system's: nothing here to take over"
 
 
@@ -333,13 +335,13 @@ def _spoil_from(patch: pytest.MonkeyPatch, number: int, factor: float, *, both: 
 
     patch.setattr(Steps, "_evaluate", evaluated)
     if both:
-        examine = Steps._examine
+        examine = Steps.examine
 
         def examined(steps: Steps, step: Step, *args: Any) -> None:
             nan = torch.full_like(step.part.x, factor)
             examine(steps, dataclasses.replace(step, part=dataclasses.replace(step.part, x=nan)), *args)
 
-        patch.setattr(Steps, "_examine", examined)
+        patch.setattr(Steps, "examine", examined)
     else:
         patch.setattr(Pair, "_manual_at", spoilt)
 

@@ -35,7 +35,8 @@ def explain_layer(
     side = Sides(layer, params, loss, twin, l2)
     values = {side.names.parameters[path]: tensor.detach().double() for path, tensor in mbp.named(params)}
     with torch.no_grad():
-        z, _ = layer.forward(params, x.to(next(iter(values.values()), x).dtype) if x.is_floating_point() else x)
+        own = next((tensor.dtype for _, tensor in mbp.named(params)), x.dtype)
+        z, _ = layer.forward(params, x.to(own) if x.is_floating_point() else x)
 
     def inputs(number: int) -> dict[str, Any]:
         draws = torch.Generator().manual_seed(number)
