@@ -16,6 +16,7 @@ from compare.check.scale import Convention
 from compare.explain.observe import Observation, observe
 
 CONDITIONS = 7  # besides the one at which a step is wrong, under which a repair has to hold
+SATURATING = 5.0  # scale of the values beyond which units saturate
 SPREAD = 0.2  # relative: how far inputs that are given as tensors are moved, so that nothing holds by chance
 
 
@@ -29,7 +30,8 @@ class Evidence:
     def __init__(self, forward: Forward, backward: Backward, inputs: Inputs, wanted: list[str], seed: int) -> None:
         fixed = not callable(inputs) and not has_specs(inputs)
         drawn = moved(inputs, seed) if fixed and isinstance(inputs, Mapping) else inputs
-        every = list(conditions(drawn, seed))
+        # where units are saturated or tied, factors are 0 and formulas coincide: such inputs tell least of a cause
+        every = sorted(conditions(drawn, seed), key=lambda c: c.values.scale > SATURATING or c.values.ties)
         self.by_name = {str(c): c for c in every}
         first = [self.by_name[name] for name in dict.fromkeys(wanted) if name in self.by_name]
         self.order: list[Condition] = [*first, *(c for c in every if c not in first)]
