@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ELSEWHERE = {"README.md": "test_readme.py", "check-function.md": "test_check_function.py"}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 STATUS = {"check": {0, 1}, "replay": {1}, "board": {130}}
-MISSING = re.compile(r"t10k-images|submissions|--device cuda")
+MISSING = re.compile(r"t10k-images|grade submissions|--device cuda")
 
 
 def commands(page: Path) -> list[str]:
@@ -50,7 +50,11 @@ def snippets(page: Path) -> str:
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds what the pages speak of: a derivation, a table, a config, and runs."""
     folder = tmp_path_factory.mktemp("desk")
+    shutil.copytree(ROOT / "examples", folder / "examples")
     shutil.copy(ROOT / "examples" / "hw_wrong.py", folder / "hw.py")
+    shutil.copytree(ROOT / "examples" / "class" / "submissions", folder / "DIR")
+    for name in ("teacher.py", "weights.toml"):
+        shutil.copy(ROOT / "examples" / "class" / name, folder / name)
     rows = "\n".join(f"{k % 7},{k % 5},{'ab'[k % 2]}" for k in range(40))
     (folder / "my.csv").write_text(f"width,height,species\n{rows}\n")
     (folder / "experiment.toml").write_text('data = "iris"\nepochs = 2\n')
