@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import manualbp as mbp
+from compare.check.constants import PROBES
 from compare.check.noise import Jitter, Measured, measure
 from compare.check.verdict import match
 from compare.twin import nested
@@ -82,8 +83,9 @@ def trained(
 
 
 def floor_of(
-    net: mbp.Sequential, loss: mbp.Loss, dtype: torch.dtype, run: Callable[..., dict[str, Tensor]]
+    net: mbp.Sequential, loss: mbp.Loss, dtype: torch.dtype, run: Callable[..., dict[str, Tensor]], steps: int = 1
 ) -> Measured:
+    """What rounding alone can do. Over many steps it adds up, by another path each time: that takes more runs to see."""
     x, y = batch(loss, dtype)
     like = start(net, dtype)
     values = dict(named(like))
@@ -92,7 +94,7 @@ def floor_of(
         moved = nested(like, {path: jitter(tensor).clone() for path, tensor in values.items()})
         return run(Reference(net, loss), moved, jitter(x), jitter(y))
 
-    return measure(noisy)
+    return measure(noisy, probes=PROBES if steps < 100 else 24)
 
 
 def same(ours: dict[str, Tensor], measured: Measured, what: str) -> None:
@@ -115,7 +117,7 @@ def compare_all(activation: mbp.Layer, loss: mbp.Loss, dtype: torch.dtype, size:
     run: Callable[..., dict[str, Tensor]] = functools.partial(trained, steps=steps, size=size, l2=l2)
     if not steps:
         run = functools.partial(gradients, rows=size, l2=l2)
-    measured = floor_of(net, loss, dtype, run)
+    measured = floor_of(net, loss, dtype, run, steps)
     for name, build in ENGINES.items():
         same(run(build(net, loss, dtype), start(net, dtype), x, y), measured, f"{name}, batch {size}, l2 {l2}")
 

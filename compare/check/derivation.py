@@ -15,7 +15,7 @@ from compare.check.backward import Backward
 from compare.check.conditions import Condition, Inputs, conditions, given, realise
 from compare.check.constants import ENOUGH, UNCHANGED
 from compare.check.evaluate import Evaluation, evaluate
-from compare.check.hooks import Forward
+from compare.check.hooks import Forward, ForwardFailed
 from compare.check.lines import source_lines
 from compare.check.noise import same_buffers, same_randomness
 from compare.check.precision import Loss, losses
@@ -195,6 +195,8 @@ def collect(
             with same_randomness(), same_buffers():
                 evaluation = evaluator(condition)
         except ValueError as error:  # of the user's forward or inputs; any other is a mistake of this program
+            if not position and not isinstance(error, ForwardFailed):
+                raise  # this is no forward to compare with, even if at other sizes it looks like one
             first_failure = first_failure or error
             tried.append(Tried(name, f"forward does not run here: {error}"))
             continue

@@ -14,6 +14,7 @@ from compare.check import codec
 from compare.check.conditions import Condition
 from compare.check.derivation import SECONDS, checked, collect
 from compare.check.evaluate import Evaluation
+from compare.check.hooks import ForwardFailed
 from compare.check.precision import Loss
 from compare.check.report import Report
 from compare.isolate import Child, Failure, Limits
@@ -79,7 +80,8 @@ class Remote:
         if "raised" in data:
             text, where = (one_line(str(data["raised"].get(key, ""))) for key in ("message", "where"))
             text = text.removeprefix("ValueError: ") if data.get("usage") else text
-            raise ValueError(f"{where or self._files['reference']}: {text}")
+            error = ValueError(f"{where or self._files['reference']}: {text}")
+            raise ForwardFailed(error) if data.get("forward") else error
         return codec.unpack(data["result"], tensors)
 
     def judged(self, tried: Callable[[], Report]) -> Report:

@@ -144,7 +144,8 @@ class Reference:
             if not isinstance(value, Exception):
                 raise value
             raised = value.__cause__ if isinstance(value, ForwardFailed) and value.__cause__ is not None else value
-            return {"raised": describe(raised), "usage": isinstance(raised, ValueError)}, {}
+            told = {"usage": isinstance(raised, ValueError), "forward": isinstance(value, ForwardFailed)}
+            return {"raised": describe(raised), **told}, {}
         packed, tensors = codec.pack(value)
         return {"result": packed}, tensors
 
