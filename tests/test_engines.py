@@ -85,7 +85,7 @@ def trained(
 def floor_of(
     net: mbp.Sequential, loss: mbp.Loss, dtype: torch.dtype, run: Callable[..., dict[str, Tensor]], steps: int = 1
 ) -> Measured:
-    """What rounding alone can do. Over many steps it adds up, by another path each time: that takes more runs to see."""
+    """What rounding alone can do. Over many steps it adds up, and takes more runs to be seen."""
     x, y = batch(loss, dtype)
     like = start(net, dtype)
     values = dict(named(like))
