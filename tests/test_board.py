@@ -168,7 +168,7 @@ def test_board_serves_and_ends(run_folder: Path, number: int, status: int) -> No
         assert process.stdout is not None
         line, hint = process.stdout.readline(), process.stdout.readline()
         told = re.search(r" at http://localhost:(\d+)/\?smoothing=0#timeseries ", line)
-        assert told is not None, line
+        assert told is not None, line + process.communicate(timeout=60)[1]
         port = int(told[1])
         assert f"`ssh -L {port}:localhost:{port} " in hint
         assert get(port, "/data/environment")["data_location"] == str(run_folder if run else run_folder.parent)
@@ -178,6 +178,7 @@ def test_board_serves_and_ends(run_folder: Path, number: int, status: int) -> No
         errors = process.communicate(timeout=20)[1]
     finally:
         process.kill()
+        process.communicate()
     assert (process.returncode, errors) == (status, "")
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive, "nothing outlives the board"

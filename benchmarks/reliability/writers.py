@@ -14,18 +14,19 @@ from compare.run.folder import is_run
 from compare.run.rebuild import rebuild
 
 WITHIN = 1.0  # seconds
+EPOCHS = 24  # so that the first still goes on when the second gives up waiting for its lock
 
 
 def measure(count: int) -> Outcome:
     """`count` times a run, and while it goes on: `train`, `train --overwrite`, `resume` and `board --rebuild` of it."""
     root = Path(tempfile.mkdtemp(prefix="writers-"))
-    train(options(root, "whole"))
+    train(options(root, "whole", epochs=EPOCHS))
     expected = fingerprint(root / "whole")
     refused = unharmed = 0
     slowest = 0.0
     for number in range(count):
         name = f"r{number}"
-        first = forked(lambda: train(options(root, name)))  # noqa: B023 - waited for in this round
+        first = forked(lambda: train(options(root, name, epochs=EPOCHS)))  # noqa: B023 - waited for in this round
         while not is_run(root / name):
             time.sleep(0.001)
         start = time.monotonic()
