@@ -50,6 +50,11 @@ COMMANDS: dict[str, Command] = {
         "grade a folder of submissions against a reference",
         "manualbp grade submissions --reference teacher.py --out grades.csv",
     ),
+    "causes": Command(
+        "compare.commands.causes:Causes",
+        "list the mistakes that a wrong step can be explained by",
+        "manualbp causes missing_activation_derivative",
+    ),
     "train": Command(
         "compare.commands.train:Train",
         "train by hand next to autograd, comparing every gradient",

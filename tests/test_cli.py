@@ -194,6 +194,11 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
         assert command.example in capsys.readouterr().out
 
 
+def test_no_command_is_forgotten() -> None:
+    files = {path.stem for path in (ROOT / "compare" / "commands").glob("[!_]*.py")}
+    assert files == set(COMMANDS)
+
+
 def refused_after(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
     capsys.readouterr()
     return refused(args, capsys)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import textwrap
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
@@ -32,10 +33,14 @@ class Causes:
             print(json.dumps({name: asdict(cause) for name, cause in chosen.items()}, ensure_ascii=False, indent=2))
         elif self.name:
             cause = chosen[self.name]
-            print(f"{self.name}: {cause.title}\n\n{cause.what}\n")
-            print(f"How it looks: {cause.looks}\nHow to mend it: {cause.mend}")
-            print(f"\n{cause.titulo}: {cause.frase}")
+            looks, mend = f"How it looks: {cause.looks}", f"How to mend it: {cause.mend}"
+            shown = f"{self.name}: {cause.title}", cause.what, f"{looks}\n{mend}", f"{cause.titulo}: {cause.frase}"
+            print("\n\n".join("\n".join(map(_wrapped, part.splitlines())) for part in shown))
         else:
             width = max(map(len, CAUSES))
             print("\n".join(f"{name:<{width}}  {cause.title}" for name, cause in CAUSES.items()))
         return 0
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, 80, break_on_hyphens=False)
