@@ -169,6 +169,8 @@ def branch(site: Site) -> Iterator[Proposal]:
 
 def _less(gone: ast.expr, kept: ast.expr) -> str:
     """What one branch lacks that the other has."""
+    if constant(gone) == 0 or constant(gone) == 1:
+        return "missing_factor" if constant(gone) else "missing_path"
     for more, less, causes in ((kept, gone, ("missing_factor", "missing_path")), (gone, kept, ("", "path_twice"))):
         if isinstance(more, ast.BinOp) and ast.unparse(less) in (ast.unparse(more.left), ast.unparse(more.right)):
             return causes[0] if isinstance(more.op, ast.Mult | ast.Div) else causes[1]
