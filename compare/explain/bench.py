@@ -48,7 +48,7 @@ class Bench:
             return {"found": [], "why": "the source returns no such gradient", "tried": 0}, {}
         again = gradient(result[target])
         if given is not None and (
-            again is None or again.shape != given.shape or not torch.allclose(again, given, rtol=1e-6)
+            again is None or again.shape != given.shape or not torch.allclose(again, given, rtol=1e-6, equal_nan=True)
         ):
             return {"found": [], "why": "the source does not give the same numbers again", "tried": 0}, {}
         search = Search(

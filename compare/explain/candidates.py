@@ -17,17 +17,22 @@ from torch import Tensor
 
 from compare.explain.edits import EDITS, Edit
 from compare.explain.influence import equal, moved, unchanged
+from compare.explain.known import Known
 from compare.explain.pure import in_place
 from compare.explain.reach import Reach
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import Place, base, places
-from compare.explain.trial import RESULT, Trial, gradient
+from compare.explain.traced import Traced
+from compare.explain.trial import RESULT, Trial, gradient, own
 
 ARITHMETIC = (
     *("sign", "wrong_factor", "extra_derivative", "order_of_operations"),
     *("missing_factor", "missing_mean", "special_case"),
 )
 SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return)
+MOST = 40_000  # candidates of one step
+REPEATED = 24  # places where one edit applies, beyond which it is not tried at all of them at once
+WRITTEN = 80  # expressions of the same function that are looked at
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class Candidates:
 
     def ordered(self, like: list[str]) -> list[Candidate]:
         """Every candidate, likeliest first: single edits, and one edit at all the places where it applies."""
-        singles = list(self.singles())
+        singles = list(itertools.islice(self.singles(), MOST))
         for candidate in singles:
             if candidate.kind in like:
                 candidate.cost -= 6.0
@@ -102,6 +107,8 @@ class Candidates:
             groups[candidate.key].append(candidate)
         together = []
         for group in groups.values():
+            if not 2 <= len(group) <= REPEATED:
+                continue
             apart = _disjoint(group)
             if 2 <= len(apart) <= 8:
                 statements = sorted({k for c in apart for k in c.statements})
@@ -112,17 +119,23 @@ class Candidates:
     def singles(self) -> Iterator[Candidate]:
         """Every edit at every place that may be edited."""
         allowed = self._allowed()
+        self.traced = Traced(self.trial)
         for rank, k in enumerate(sorted(allowed, reverse=True)):
             if time.monotonic() > self.until:
                 return
             statement = self.trial.statements[k]
             statement.siblings = self.trial.statements  # type: ignore[attr-defined]
-            reach = self._reach(k)
+            reaches: dict[int, tuple[Reach, int]] = {}
             holder = ast.Module([statement], [])
             for place in places(holder):
-                yield from self._proposed(place, reach, k, 0.12 * min(rank, 8))
+                if not self.traced.reached(place.node):
+                    continue
+                at = self.traced.statement.get(id(place.node), 0)
+                if at not in reaches:
+                    reaches[at] = self._within(place.node, k)
+                yield from self._proposed(place, *reaches[at], k, 0.12 * min(rank, 8))
 
-    def _proposed(self, place: Place, reach: Reach, k: int, far: float) -> Iterator[Candidate]:
+    def _proposed(self, place: Place, reach: Reach, visit: int, k: int, far: float) -> Iterator[Candidate]:
         if isinstance(place.node, ast.stmt) and isinstance(place.node, ast.FunctionDef):
             return
         if _elsewhere(place, self.trial.statements[k], self.target):
@@ -131,7 +144,7 @@ class Candidates:
         if not kinds:
             return
         at = Place(place.node, place.parent, place.field, place.index, place.above[1:] or (self.trial.statements[k],))
-        value, known = self._value(place, k)
+        value, known = self._value(place, k, visit)
         if isinstance(place.parent, ast.Dict) and isinstance(place.node, ast.Name) and self.target not in self.inputs:
             far += 1.2  # what is returned under this name is used elsewhere under its own
         site = Site(at, reach, value, known)
@@ -144,17 +157,20 @@ class Candidates:
                     proposal = replace(proposal, cause=counted)
                 yield Candidate([(site, proposal)], edit, edit.cost + proposal.cost + far, [k])
 
-    def _value(self, place: Place, k: int) -> tuple[Any, bool]:
-        """The value that an expression had, where it was computed once."""
+    def _value(self, place: Place, k: int, visit: int) -> tuple[Any, bool]:
+        """The value that an expression had: where it was computed several times, on one of those visits."""
         statement = self.trial.statements[k]
-        if not isinstance(place.node, ast.expr) or not isinstance(statement, SIMPLE):
+        if not isinstance(place.node, ast.expr) or isinstance(getattr(place.node, "ctx", None), ast.Store):
+            return None, False
+        value, known = self.traced.value(place.node, visit)
+        if known:
+            return (None, False) if callable(value) else (value, True)
+        if not isinstance(statement, SIMPLE) or in_place(place.node):
             return None, False
         if any(
             isinstance(a, ast.comprehension | ast.GeneratorExp | ast.ListComp | ast.DictComp | ast.Lambda)
             for a in place.above
         ):
-            return None, False
-        if isinstance(getattr(place.node, "ctx", None), ast.Store) or in_place(place.node):
             return None, False
         try:
             with torch.no_grad():
@@ -166,7 +182,58 @@ class Candidates:
         after = self.snapshots[k] if isinstance(self.trial.statements[k], SIMPLE) else self.snapshots[-2]
         outside = set(self.trial.outside) - set(self.trial.values)
         values = {n: v for n, v in after.items() if n not in outside or not callable(v)}
-        return Reach(values, self.inputs, self.target, self.quantities)
+        return Reach(
+            values,
+            self.inputs,
+            self.target,
+            self.quantities,
+            self._written(self.trial.statements[k], 0),
+            False,
+            self.trial.values,
+        )
+
+    def _written(self, node: ast.AST, visit: int) -> dict[str, Any]:
+        """The expressions that the function of a node writes out: what one line holds, another may lack."""
+        found: dict[str, Any] = {}
+        for statement in self.traced.beside(node):
+            for inner in ast.walk(statement):
+                if not isinstance(inner, ast.BinOp | ast.Call | ast.Subscript | ast.Attribute) or len(found) >= WRITTEN:
+                    continue
+                if isinstance(getattr(inner, "ctx", None), ast.Store):
+                    continue
+                value, known = self.traced.value(inner, visit)
+                if (
+                    known
+                    and not callable(value)
+                    and gradient(value) is not None
+                    and len(text := ast.unparse(inner)) < 60
+                ):
+                    found.setdefault(text, value)
+        return found
+
+    def _within(self, node: ast.AST, k: int) -> tuple[Reach, int]:
+        """The names in reach of a node, and the visit of its statement at which they had these values.
+
+        In a loop or a function a quantity has another name than in the forward; it is known by its value. Of several
+        visits that one is looked at where the target itself is in reach, else the second: the first of a loop is often
+        a special one.
+        """
+        visits = self.traced.names(node)
+        if not visits:
+            return self._reach(k), 0
+        known = Known(self.trial.values)
+        named = [known.names(space) for space in visits]
+        visit = next((i for i, names in enumerate(named) if self.target in names.values()), min(1, len(visits) - 1))
+        outside = {n: v for n, v in self.trial.outside.items() if not callable(v) and not n.startswith("__")}
+        values = outside | {n: v for n, v in visits[visit].items() if not callable(v)}
+        names = named[visit]
+        parameters = self.traced.parameters.get(id(node), set())
+        inputs = self.inputs | {n for n, own in names.items() if own in self.inputs and n in parameters}
+        target = next((n for n, own in names.items() if own == self.target), self.target)
+        written = self._written(node, visit)
+        return Reach(
+            values, frozenset(inputs), target, self.quantities | frozenset(names), written, True, self.trial.values
+        ), visit
 
     def _allowed(self) -> list[int]:
         """Statements that feed the wrong step and none of the deltas that it was handed."""
@@ -194,7 +261,7 @@ class Candidates:
         if k == len(self.trial.statements) - 1:
             return None
         before, after = self.snapshots[k], self.snapshots[k + 1]
-        inside = dict(after)
+        inside = {n: own(v) for n, v in after.items()} if self.trial.mutates else dict(after)
         anything = False
         for name, value in after.items():
             if name == "__builtins__" or before.get(name) is value or unchanged(before.get(name), value):

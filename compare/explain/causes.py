@@ -92,11 +92,11 @@ CAUSES: dict[str, Cause] = {
         "Divida uma vez pelo que o forward divide.",
     ),
     "mean_twice": Cause(
-        "divided by m twice",
-        "1/m stands in the delta already and is applied again, in dW, db or a hidden delta.",
+        "divided by m once too often",
+        "1/m stands in the delta already and is applied again, or a mean stands where the forward does not average.",
         "Expected is m times given.",
         "1/m comes from the cost once; every later step inherits it through the delta.",
-        "dividido por m duas vezes",
+        "dividido por m uma vez a mais",
         "O 1/m vem do custo uma vez; os passos seguintes já o herdam.",
     ),
     "wrong_count": Cause(
@@ -261,9 +261,9 @@ CAUSES: dict[str, Cause] = {
     ),
     "low_precision": Cause(
         "a step in lower precision",
-        "A step is computed in fewer digits than the rest.",
+        "A step is computed in fewer digits than the rest, or loses them by subtracting numbers that almost agree.",
         "A relative error of about 1e-7 (float32) that does not move with the formula.",
-        "Remove the cast, or set the dtype from the input.",
+        "Remove the cast, set the dtype from the input, or write the formula without the difference of large numbers.",
         "um passo com menos precisão",
         "Retire a conversão, ou use o dtype da entrada.",
     ),

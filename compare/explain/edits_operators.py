@@ -160,6 +160,23 @@ def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
     return "wrong_mask" if isinstance(gone, ast.Compare) else "extra_derivative"
 
 
+def branch(site: Site) -> Iterator[Proposal]:
+    """x or y for `x if c else y`."""
+    for kept, gone in ((site.node.body, site.node.orelse), (site.node.orelse, site.node.body)):
+        if constant(kept) is None:
+            yield Proposal(kept, _less(gone, kept), 0.0, "one branch")
+
+
+def _less(gone: ast.expr, kept: ast.expr) -> str:
+    """What one branch lacks that the other has."""
+    if constant(gone) == 0 or constant(gone) == 1:
+        return "missing_factor" if constant(gone) else "missing_path"
+    for more, less, causes in ((kept, gone, ("missing_factor", "missing_path")), (gone, kept, ("", "path_twice"))):
+        if isinstance(more, ast.BinOp) and ast.unparse(less) in (ast.unparse(more.left), ast.unparse(more.right)):
+            return causes[0] if isinstance(more.op, ast.Mult | ast.Div) else causes[1]
+    return ""
+
+
 def exchange(site: Site) -> Iterator[Proposal]:
     """b / a for a / b, b @ a for a @ b; the last two arguments of a call, as the branches of `where`."""
     node = site.node

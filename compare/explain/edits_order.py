@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from collections.abc import Iterator
 
 from compare.explain.edits_calls import called, is_method, operand
@@ -77,10 +78,12 @@ def wrapped(site: Site) -> Iterator[Proposal]:
     if not isinstance(node.ctx, ast.Load) or constant(inner.right) != 1 or not isinstance(node.value, ast.Name):
         return
     whole = site.reach.tensors.get(node.value.id)
-    if whole is None or not whole.ndim:
+    entry = next((v.shape for n, v in site.reach.tensors.items() if n.startswith(f"{node.value.id}[")), None)
+    shape = whole.shape[1:] if whole is not None and whole.ndim else entry
+    if shape is None:
         return
     for text, value in site.reach.tensors.items():
-        if value.shape == whole.shape[1:]:
+        if value.shape == shape and not text.startswith(f"{node.value.id}["):
             test = ast.Compare(inner.left, [ast.Gt()], [number(0, node)])
             chosen = ast.IfExp(ast.copy_location(test, node), node, parsed(text))
             yield Proposal(ast.copy_location(chosen, node), "", 0.2, f"first {text}")
@@ -113,6 +116,67 @@ def exponent(site: Site) -> Iterator[Proposal]:
     for op in (ast.Sub(), ast.Add()):
         moved = ast.copy_location(ast.BinOp(node.right, op, one), node)
         yield Proposal(ast.copy_location(ast.BinOp(node.left, node.op, moved), node), "", 0.0, f"n {type(op).__name__}")
+
+
+def accumulated(site: Site) -> Iterator[Proposal]:
+    """`x.flip(0).cumsum(0).flip(0)` for `x.cumsum(0)`, and the reverse: sums from the other end."""
+    node = site.node
+    inner = operand(node)
+    if called(node) == "cumsum" and inner is not None:
+        if is_method(node) and node.args:
+            axis = node.args[0]
+            turned_in = method(method(inner, "flip", axis), "cumsum", axis)
+            yield Proposal(method(turned_in, "flip", axis), "", 0.0, "cumsum")
+        elif len(node.args) > 1:
+            axis = node.args[1]
+            there = ast.copy_location(
+                ast.Call(node.func, [call(parsed("torch.flip"), inner, ast.Tuple([axis], ast.Load())), axis], []), node
+            )
+            yield Proposal(call(parsed("torch.flip"), there, ast.Tuple([axis], ast.Load())), "", 0.0, "cumsum")
+    elif called(node) == "gather" and is_method(node) and len(node.args) == 2:
+        axis, where = node.args
+        inverse = call(parsed("torch.argsort"), where, axis)
+        yield Proposal(ast.copy_location(ast.Call(node.func, [axis, inverse], []), node), "", 0.0, "gather inverse")
+    elif called(node) == "cumsum":
+        return
+
+
+def subscripts(site: Site) -> Iterator[Proposal]:
+    """Another letter in the subscripts of einsum: one for another, or two exchanged in one operand."""
+    node = site.node
+    if called(node) != "einsum" or not node.args or not isinstance(node.args[0], ast.Constant):
+        return
+    text = str(node.args[0].value).replace(" ", "")
+    letters = sorted({c for c in text if c.isalpha()})
+    seen = {text}
+    for at, letter in enumerate(text):
+        for other in letters if letter.isalpha() else ():
+            changed = text[:at] + other + text[at + 1 :]
+            if changed not in seen and _sound(changed):
+                seen.add(changed)
+                yield Proposal(_spelt(node, changed), "", 0.2, f"{letter} {other}")
+    pieces = re.split(r"(,|->)", text)
+    for k, piece in enumerate(pieces):
+        for i in range(len(piece)):
+            for j in range(i + 1, len(piece)):
+                moved = list(piece)
+                moved[i], moved[j] = moved[j], moved[i]
+                changed = "".join([*pieces[:k], "".join(moved), *pieces[k + 1 :]])
+                if changed not in seen and piece[i].isalpha() and piece[j].isalpha():
+                    seen.add(changed)
+                    yield Proposal(_spelt(node, changed), "", 0.0, f"exchange {i} {j}")
+
+
+def _sound(text: str) -> bool:
+    """Whether no operand has a letter twice, and the result has only letters that the operands have."""
+    operands, arrow, result = text.partition("->")
+    pieces = [*operands.split(","), result]
+    return all(len(set(p)) == len(p) for p in pieces) and (not arrow or set(result) <= set(operands))
+
+
+def _spelt(node: ast.Call, text: str) -> ast.expr:
+    changed = ast.copy_location(ast.Constant(text), node)
+    return ast.copy_location(ast.Call(node.func, [changed, *node.args[1:]], node.keywords), node)
 
 
 def listed(site: Site) -> Iterator[Proposal]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 from collections.abc import Iterator
 
 from compare.explain.reach import plain
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import binary, constant, number, parsed
+from compare.explain.syntax import binary, call, constant, number, parsed
 
 
 def number_changed(site: Site) -> Iterator[Proposal]:
@@ -91,6 +93,8 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
     if old in reach.scalars:
         for term in (*reach.sizes, *reach.numbers):
             if term.text != old and term.role in ("size", "constant", "number"):
+                if any(isinstance(a, ast.If | ast.IfExp) and below is a.test for a, below in _steps(site)):
+                    continue  # a number in a test: true as well, and no mistake's name
                 count = term.role == "size" and reach.is_size(reach.scalars[old])
                 cause = "wrong_l2" if site.in_penalty else "wrong_count" if count else "wrong_factor"
                 cause = "wrong_index" if site.inside(ast.Subscript) else cause
@@ -114,6 +118,12 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
         cost += {"activation": 0.0, "layer": 0.1, "step": 0.1}.get(relation, 0.3)
         cost += 0.0 if plain(other) in reach.quantities else 0.3
         yield Proposal(parsed(other), cause_of_name(site, old, other), cost, f"{relation} {old} {other}")
+
+
+def _steps(site: Site) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Each node above a place with the one below it."""
+    chain = (*site.place.above, site.node)
+    return itertools.pairwise(chain)
 
 
 def cause_of_name(site: Site, old: str, new: str) -> str:
@@ -211,6 +221,8 @@ def index(site: Site) -> Iterator[Proposal]:
                 rows[at] = parsed(f"range(len({ast.unparse(node.value)}))")
                 changed = ast.copy_location(ast.Tuple(rows, inner.ctx), inner)
                 yield Proposal(_subscript(node, changed), "", 0.5, "range")
+    elif isinstance(inner, ast.JoinedStr):
+        yield from _spelt(site, node, inner)
     elif not isinstance(inner, ast.Constant | ast.JoinedStr) or isinstance(getattr(inner, "value", None), int):
         if isinstance(node.ctx, ast.Load) and isinstance(inner, ast.Constant):
             yield Proposal(ast.copy_location(_summed(node.value), node), "some_samples", 0.6, "sum")
@@ -218,6 +230,30 @@ def index(site: Site) -> Iterator[Proposal]:
         yield Proposal(_subscript(node, _moved(inner, -1)), "", 0.4, "- 1")
         if isinstance(node.ctx, ast.Load):
             yield Proposal(node.value, "", 1.0, "no index")
+            order = site.reach.whole.get(ast.unparse(inner))
+            if order is None or order.ndim == 1:
+                inverse = call(parsed("torch.argsort"), inner)
+                yield Proposal(_subscript(node, inverse), "", 0.6, "inverse")
+
+
+def _spelt(site: Site, node: ast.Subscript, inner: ast.JoinedStr) -> Iterator[Proposal]:
+    """`v[f'A{l - 1}']` or `v[f'Z{l}']` for `v[f'A{l}']`: another layer's entry, or another kind of entry."""
+    if not isinstance(node.ctx, ast.Load) or len(inner.values) != 2:
+        return
+    word, number_of = inner.values
+    if not isinstance(word, ast.Constant) or not isinstance(number_of, ast.FormattedValue):
+        return
+    for by in (1, -1):
+        shifted = ast.FormattedValue(_moved(number_of.value, by), -1)
+        yield Proposal(_subscript(node, ast.JoinedStr([word, shifted])), "wrong_layer", 0.0, f"f {by}")
+    words = dict.fromkeys(
+        m[1] for n in site.reach.tensors if (m := re.fullmatch(r"\w+\[['\"]([A-Za-z_]+)\d+['\"]\]", n))
+    )
+    words |= dict.fromkeys(m[1] for n in site.reach.quantities if (m := re.fullmatch(r"([A-Za-z_]+)\d+", n)))
+    for other in words:
+        if other != word.value:
+            cause = cause_of_name(site, f"{word.value}1", f"{other}1")
+            yield Proposal(_subscript(node, ast.JoinedStr([ast.Constant(other), number_of])), cause, 0.2, f"f {other}")
 
 
 def _summed(node: ast.expr) -> ast.expr:

@@ -27,6 +27,10 @@ def accumulate(site: Site) -> Iterator[Proposal]:
             total = ast.copy_location(ast.BinOp(parsed(ast.unparse(target)), ast.Add(), node.value), node.value)
             again = ast.Assign([target], total)
             yield Proposal(ast.copy_location(again, node), "overwritten", 0.7, "= x +")
+        if isinstance(target, ast.Subscript) and site.inside(ast.For) and not isinstance(target.slice, ast.Tuple):
+            before = method(target.value, "get", target.slice, parsed("0"))
+            total = ast.copy_location(ast.BinOp(before, ast.Add(), node.value), node.value)
+            yield Proposal(ast.copy_location(ast.Assign([target], total), node), "overwritten", 0.1, "= get +")
     elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub):
         only = ast.copy_location(ast.Assign([node.target], node.value), node)
         shared = isinstance(node.target, ast.Name) and _aliases(site, node.target.id)
@@ -66,7 +70,7 @@ def leave_out(site: Site) -> Iterator[Proposal]:
         yield Proposal(None, _left_out(site, base(node.targets[0]), node), 0.0, "out")
     elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
         key = isinstance(node.targets[0].slice, ast.Constant | ast.JoinedStr)  # of a dictionary: no entry of an array
-        yield Proposal(None, "unknown" if key else "special_case", 0.6 if key else -0.4, "out")
+        yield Proposal(None, "unknown" if key else "special_case", 2.0 if key else -0.4, "out")
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         name = ast.unparse(node.value.func).rpartition(".")[2]
         yield Proposal(None, "clipped" if name.startswith("cl") else "modified_in_place", 0.2, "out")

@@ -19,7 +19,7 @@ PARTIAL = 60  # proposals a site where the shapes are not known
 def factor(site: Site) -> Iterator[Proposal]:
     """x * t and x / t for x: a derivative, a mask, a tensor, a size, a number."""
     node, reach = site.node, site.reach
-    if not _value(site):
+    if not _value(site) or _within_product(site):
         return
     here = 0.0 if _whole(site) else 0.7
     for term in (*reach.sizes, *reach.numbers):
@@ -43,6 +43,27 @@ def factor(site: Site) -> Iterator[Proposal]:
         yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost, f"* {term.text}{at}")
         if term.role == "tensor":
             yield Proposal(binary(node, ast.Div(), t), "missing_factor", here + cost + 0.4, f"/ {term.text}")
+    own = ast.unparse(node)
+    for term in reach.written:
+        if _broadcasts(term.value, site) and term.text != own:
+            t = parsed(term.text)
+            yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + 0.9, f"* {term.text}{at}")
+
+
+def _within_product(site: Site) -> bool:
+    """Whether a place is a factor of a product, to which as a whole any other factor can be put."""
+    above = site.place.parent
+    if isinstance(above, ast.UnaryOp):
+        return True
+    if constant(site.node) is not None or not isinstance(above, ast.BinOp):
+        return False
+    return isinstance(above.op, ast.Mult) or (isinstance(above.op, ast.Div) and site.place.field == "left")
+
+
+def _within_sum(site: Site) -> bool:
+    """Whether a place is a term of a sum, to which as a whole any other term can be put."""
+    above = site.place.parent
+    return isinstance(above, ast.BinOp) and isinstance(above.op, ast.Add | ast.Sub)
 
 
 def _cause(site: Site, term: Term, op: str) -> str:
@@ -57,6 +78,8 @@ def _cause(site: Site, term: Term, op: str) -> str:
         return "missing_mean" if op == "/" else "mean_twice"
     if term.role in ("number", "constant"):
         return "wrong_factor"
+    if term.role == "written" and site.reach.slope(term.text):
+        return "missing_activation_derivative"
     if term.role == "mask":
         return "missing_activation_derivative" if ">" in term.text else "wrong_mask"
     if term.role == "derivative":
@@ -119,6 +142,8 @@ def term(site: Site) -> Iterator[Proposal]:
     own = reach.target in reach.inputs
     here = 0.0 if _whole(site) else 0.9
     shape = site.shape
+    if _within_sum(site):
+        return
     if own and _whole(site):
         for scalar in reach.numbers:
             if scalar.role == "constant":
@@ -149,6 +174,11 @@ def term(site: Site) -> Iterator[Proposal]:
             cause = "wrong_l2" if _penalised(site) else "missing_l2"
         yield Proposal(binary(node, ast.Add(), t), cause, here, f"+ {candidate.text}")
         yield Proposal(binary(node, ast.Sub(), t), cause, here + 0.2, f"- {candidate.text}")
+    for candidate in reach.written:
+        if shape is not None and tuple(candidate.value.shape) == shape and _whole(site):
+            t = parsed(candidate.text)
+            yield Proposal(binary(node, ast.Add(), t), "missing_path", here + 0.8, f"+ {candidate.text}")
+            yield Proposal(binary(node, ast.Sub(), t), "missing_path", here + 1.2, f"- {candidate.text}")
     if shape is not None and _whole(site):
         for product in reach.products(shape):
             t = parsed(product.text)
@@ -156,7 +186,8 @@ def term(site: Site) -> Iterator[Proposal]:
             yield Proposal(binary(node, ast.Sub(), t), "missing_path", here + 1.2, f"- {product.text}")
     if not _whole(site) and len(shape or ()) >= 1:
         yield Proposal(binary(parsed("1"), ast.Sub(), node), _complement(site), 0.0, "1 - x")
-        slope = site.in_slope or bool(names(node) & {*reach.activations, reach.target})
+        pre = {z for _, z in reach.activations.values()}
+        slope = site.in_slope or bool(names(node) & {*reach.activations, *({reach.target} & pre)})
         yield Proposal(binary(parsed("1"), ast.Add(), node), SLOPE if slope else "missing_path", 0.4, "1 + x")
         yield Proposal(binary(node, ast.Sub(), number(1, node)), "wrong_index", 0.4, "x - 1")
     if shape is not None and len(shape) >= 1:
@@ -190,7 +221,7 @@ def replaced(site: Site) -> Iterator[Proposal]:
     array = site.array
     if array is None:
         return
-    for candidate in (*reach.derivatives, *reach.masks, *reach.plain, *_complements(reach.factors)):
+    for candidate in (*reach.derivatives, *reach.masks, *reach.plain, *_complements(reach.factors), *reach.written):
         value = candidate.value
         if value.shape != array.shape or bool((value == array).all()):
             continue
@@ -204,9 +235,21 @@ def replaced(site: Site) -> Iterator[Proposal]:
             cause = "wrong_activation_derivative"
         elif _almost(value, array):
             cause = "wrong_epsilon"
+        elif candidate.role == "written":
+            cause = _part(node, candidate.text) or cause
         cost = {"derivative": -0.8, "mask": -0.2, "tensor": 0.0}.get(candidate.role, 0.5)
         cost += 0.08 * sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
         yield Proposal(parsed(candidate.text), cause, cost, candidate.text)
+
+
+def _part(node: ast.expr, text: str) -> str:
+    """The mistake of an expression that holds more than the one that belongs there."""
+    while isinstance(node, ast.BinOp):
+        left, right = ast.unparse(node.left), ast.unparse(node.right)
+        if text in (left, right):
+            return "path_twice" if isinstance(node.op, ast.Add | ast.Sub) else "extra_derivative"
+        node = node.left
+    return ""
 
 
 def _complements(terms: list[Term]) -> Iterator[Term]:

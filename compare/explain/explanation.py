@@ -20,15 +20,15 @@ from compare.explain.bench import Bench
 from compare.explain.causes import CAUSES
 from compare.explain.evidence import evidence_of
 from compare.explain.gathered import Evidence
-from compare.explain.identify import exchanged, forgotten_path, identify
+from compare.explain.identify import exchanged, forgotten_path, identify, nearly
 from compare.explain.observe import Observation
 from compare.explain.searcher import Searcher
 
 log = logging.getLogger(__name__)
 SECONDS = 10.0
 # what an edit is called that may as well add up to a path that is left out: the graph then tells which it is
-IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "order_of_operations", "unknown")
-MOST_SHARES = 2  # the next step gets half of what is left of the time, however many there are
+IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "order_of_operations", "special_case", "unknown")
+SHARE = 0.65  # of what is left of the time that the next step gets, where it is not the last
 AT_LEAST = 0.5  # seconds for what numbers tell at once, such as a sign, when the search has taken all the time
 SEPARATOR = "\0"  # between the sentences of two languages
 WRONG = ("wrong", "invalid", "cancels", "imprecise")
@@ -49,21 +49,22 @@ def explain(
 
     Each wrong step is mended by itself, the one nearest to J first. A cause is named only where its repair makes the
     step right under every condition looked at; the same mistake in other steps is told once, with all its lines. Edits
-    of the backward run in a child process; the user's files are read, never changed. At most about `seconds` are spent
-    once that child has started. `language` of the explanations: "en" or "pt". `bench` is where edits run in a process
+    of the backward run in a child process; the user's files are read, never changed. At most about `seconds` are spent.
+    `language` of the explanations: "en" or "pt". `bench` is where edits run in a process
     that is a child.
     """
     wrong = [row for row in report.rows if row.verdict in WRONG and row.name != "backward"]
     if not wrong:
         return report
+    started = time.monotonic()
     explained: dict[str, Row] = {}
     evidence = Evidence(forward, backward, inputs, [row.condition for row in wrong], seed)
     with Searcher(backward, bench) as searcher:
         searcher.start(seconds)
-        deadline = time.monotonic() + seconds
+        deadline = max(started + seconds, time.monotonic() + AT_LEAST)
         like: dict[str, str] = {}
         for left, row in zip(range(len(wrong), 0, -1), wrong, strict=True):
-            share = (deadline - time.monotonic()) / min(left, MOST_SHARES)
+            share = (deadline - time.monotonic()) * (SHARE if left > 1 else 1.0)
             unknown = replace(row, cause="unknown")  # unless there is time to find out
             found = _explained(row, evidence, searcher, like, share) if share > 0.05 else unknown
             explained[row.name] = _in(language, found)
@@ -122,11 +123,11 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
         seen = next((other for other in evidence.others(seen.condition, until) if _tells(other, row.name)), seen)
     if seen is None or row.name not in seen.local:
         return replace(row, cause="unknown")
-    others = list(evidence.others(seen.condition, time.monotonic() + 0.3 * seconds))
+    others = list(evidence.others(seen.condition, time.monotonic() + 0.2 * seconds))
     telling = [other for other in others if _tells(other, row.name)]
-    found = searcher.repairs(seen, telling[:2], row.name, list(like.values()), 0.65 * (until - time.monotonic()))
+    found = searcher.repairs(seen, telling[:2], row.name, list(like.values()), 0.75 * (until - time.monotonic()))
     log.debug("%s: %d found, %d tried %s", row.name, len(found), searcher.tried, searcher.why)
-    for which, repair in enumerate(found):
+    for which, repair in sorted(enumerate(found), key=lambda each: each[1]["cause"] == "unknown"):
         if time.monotonic() > until:
             break  # a repair that is not verified is none
         if searcher.harmless(which, row.name, seen) and all(searcher.holds(which, row.name, o) for o in others):
@@ -134,11 +135,16 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
             better = exchanged([seen, *others], row.name)
             if better is None and repair["cause"] in IN_DOUBT:
                 better = forgotten_path([seen, *others], row.name)
+            if better is None and repair["cause"] == "unknown":
+                better = identify([seen, *others], row.name, max(until, time.monotonic() + AT_LEAST))
             if better is not None:
                 repair |= {"cause": better.cause, "says": better.says, "diz": ""}
             return _mended(row, repair)
     until = max(until, time.monotonic() + AT_LEAST)
     told = exchanged([seen, *others], row.name) or identify([seen, *others], row.name, until)
+    told = told or nearly([seen, *others], row.name)
+    if told is None and row.verdict == "imprecise":
+        return replace(row, cause="low_precision", explanation=f"{row.explanation}. {CAUSES['low_precision'].mend}")
     if told is not None:
         shape = f"{row.explanation}; " if row.verdict == "invalid" and row.explanation else ""
         return replace(row, cause=told.cause, explanation=f"{shape}dJ/d{row.name}: {told.says}")

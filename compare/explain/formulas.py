@@ -32,6 +32,7 @@ class Formulas(Numbers):
             lambda: self._multiplied(given),
             self._added,
             lambda: itertools.chain(self.rounded(given), self._recognised(given)),
+            lambda: self.partly(given),
         ]
 
     def _multiplied(self, given: Tensor) -> Iterator[Candidate]:
@@ -90,8 +91,9 @@ class Formulas(Numbers):
         error = self.error
         inputs = self.target in self.seen.inputs
         own = self.reach.tensors.get(self.target)
-        if inputs and own is not None and (coefficient := multiple(error, own)) is not None:
-            constants = {t.text: t.value for t in self.reach.numbers if t.role == "constant"}
+        constants = {t.text: t.value for t in self.reach.numbers if t.role == "constant"}
+        several = own is not None and own.numel() > 1 and bool(constants)  # one number is a multiple of any other
+        if inputs and several and own is not None and (coefficient := multiple(error, own)) is not None:
             given_l2 = any(same(coefficient, v) for v in constants.values())
             name = next((n for n, v in constants.items() if same(coefficient, v)), f"{coefficient:.6g}")
             missing = given_l2 and coefficient > 0 and self._no_penalty(own)

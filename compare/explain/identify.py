@@ -6,9 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from compare.explain.formulas import Formulas
 from compare.explain.numbers import Candidate, OutOfTime
 from compare.explain.observe import Observation
+
+PARTLY = 4  # the stage of what is right in some entries only
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,25 @@ def forgotten_path(observations: Sequence[Observation], target: str) -> Finding 
     return Finding("missing_path", words) if common else None
 
 
+def nearly(observations: Sequence[Observation], target: str) -> Finding | None:
+    """The mistake of a gradient that is not finite in some entries, and right in all others."""
+    told = False
+    for seen in observations:
+        given, expected = seen.given.get(target), seen.local.get(target)
+        if given is None or expected is None or given.shape != expected.shape:
+            return None
+        finite = torch.isfinite(given)
+        if not bool(torch.isfinite(expected).all()):
+            continue
+        told = told or (not bool(finite.all()) and bool(finite.any()))
+        size = float(expected.double().square().mean().sqrt()) if expected.numel() else 0.0
+        if not bool(((given - expected).abs()[finite] <= 1e-7 * size + seen.floor).all()):
+            return None
+    return (
+        Finding("special_case", "it is right wherever it is finite; derive the other entries apart") if told else None
+    )
+
+
 def _crossed(seen: Observation, one: str, other: str) -> bool:
     if not {one, other} <= seen.given.keys() & seen.local.keys() or seen.alike(seen.local[one], seen.local[other]):
         return False
@@ -54,7 +77,9 @@ def identify(observations: Sequence[Observation], target: str, until: float = ma
     numbers = [Formulas(seen, target, until) for seen in observations if target in seen.local]
     telling = [each for each in numbers if each.tells]
     staged = [each.stages() for each in telling]
-    for stage in zip(*staged, strict=False):
+    for position, stage in enumerate(zip(*staged, strict=False)):
+        if position == PARTLY and len(telling) < 3:
+            break  # too little to tell a rule from chance
         common: list[Candidate] | None = None  # of all looked at so far, as the first tells them
         for candidates in stage:
             try:

@@ -23,7 +23,8 @@ def unchanged(before: Any, after: Any) -> bool:
     if isinstance(after, tuple | list):
         return type(before) is type(after) and len(before) == len(after) and all(map(unchanged, before, after))
     if isinstance(after, Tensor):
-        return isinstance(before, Tensor) and before.shape == after.shape and torch.equal(before, after)
+        same = isinstance(before, Tensor) and before.shape == after.shape and before.dtype == after.dtype
+        return same and torch.equal(before, after)
     if isinstance(after, np.ndarray):
         return isinstance(before, np.ndarray) and np.array_equal(before, after)
     return isinstance(after, int | float | str) and before == after
@@ -37,7 +38,7 @@ def moved(value: Any, before: Any) -> Any:
         return value * 1.37 + 0.11
     if isinstance(value, Mapping):
         old = before if isinstance(before, Mapping) else {}
-        return {n: v if old.get(n) is v else moved(v, None) for n, v in value.items()}
+        return {n: v if n in old and unchanged(old[n], v) else moved(v, old.get(n)) for n, v in value.items()}
     if isinstance(value, tuple | list):
         entries = [moved(entry, None) for entry in value]
         return None if any(entry is None for entry in entries) else type(value)(entries)

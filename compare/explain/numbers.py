@@ -40,8 +40,8 @@ class Numbers:
         self.expected = seen.local[target].double()
         deltas = {f"d{n}": g for n, g in (seen.local | seen.given).items() if n in seen.order and n != target}
         named = {n: v for n, v in deltas.items() if n not in seen.values}
-        self.reach = Reach(seen.values, seen.inputs, target, seen.quantities)
-        self.handed = Reach(seen.values | named, seen.inputs, target, seen.quantities)
+        self.reach = Reach(seen.values, seen.inputs, target, seen.quantities, fixed=seen.values)
+        self.handed = Reach(seen.values | named, seen.inputs, target, seen.quantities, fixed=seen.values)
         self.zero = float(self.expected.abs().max()) == 0 if self.expected.numel() else True
 
     @property
@@ -164,6 +164,29 @@ class Numbers:
             yield Candidate(
                 "float32", "low_precision", "compute it in the dtype of its inputs: it has been through float32"
             )
+
+    def partly(self, given: Tensor) -> Iterator[Candidate]:
+        """Right but for entries that are zero, turned or scaled, or right but for the places of its entries."""
+        size = float(self.expected.square().mean().sqrt())
+        close = 1e-7 * size
+        off = (given - self.expected).abs() > close
+        cut, let = off & (given.abs() <= close), off & (self.expected.abs() <= close)
+        ordered = (given.flatten().sort().values - self.expected.flatten().sort().values).abs()
+        if given.numel() > 2 and bool((ordered <= close).all()) and bool(off.any()):
+            yield Candidate("places", "wrong_index", "every entry is right, but they stand in the wrong places")
+        elif bool((off == (cut | let)).all()) and bool(off.any()):
+            yield Candidate(
+                "mask", "wrong_mask", "what is not zero is right; another mask has to say which entries are passed"
+            )
+        elif bool(off.any()) and not bool((cut | let).any()):
+            ratio = (self.expected / given)[off]
+            if bool(((ratio - ratio[0]).abs() <= 1e-7 * ratio[0].abs()).all()):
+                number = float(ratio[0])
+                if same(number, -1.0):
+                    yield Candidate("some signs", "sign", "turn its sign where it is wrong; elsewhere it is right")
+                else:
+                    words = f"multiply it by {number:.6g} in the entries that are wrong"
+                    yield Candidate(f"some {number:.6g}", "wrong_factor", words)
 
 
 def multiple(error: Tensor, term: Tensor) -> float | None:

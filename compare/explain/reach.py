@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,8 @@ from compare.explain.activations import ACTIVATIONS
 
 ALIKE = 1e-9  # relative: two values are the same formula, for the purpose of recognising one
 ALMOST = 1e-2  # relative: two values that an epsilon tells apart
+PACKED = 6  # numbers in a tuple that have a name by their place
+LISTED = 40  # entries of a list that is looked into
 PRODUCTS = 400  # products of two matrices that are looked at
 
 
@@ -46,16 +48,41 @@ class Reach:
     """The values that have a name at one point of a program."""
 
     def __init__(
-        self, values: Mapping[str, Any], inputs: frozenset[str], target: str, quantities: frozenset[str]
+        self,
+        values: Mapping[str, Any],
+        inputs: frozenset[str],
+        target: str,
+        quantities: frozenset[str],
+        written: Mapping[str, Any] | None = None,
+        nested: bool = False,
+        fixed: Collection[str] = (),
     ) -> None:
+        self.spellings, self.most = (1, PRODUCTS // 8) if nested else (4, PRODUCTS)
+        self.fixed = fixed  # numbers that the forward is given: no sizes, if they are equal to one
         self.target = target
         self.inputs = inputs
         self.quantities = quantities
         self.tensors: dict[str, Tensor] = {}
         self.whole: dict[str, Tensor] = {}  # integer tensors
         self.scalars: dict[str, float] = {}
+        self.counts: set[str] = set()  # scalars that are whole numbers, as sizes are
         for name, value in values.items():
             self._add(name, value)
+        self._entries(values)
+        made = {text: tensor(value) for text, value in (written or {}).items() if text not in self.tensors}
+        self.written = [Term(text, value, "written") for text, value in made.items() if value is not None]
+
+    def _entries(self, values: Mapping[str, Any]) -> None:
+        """Entries of lists of arrays, at the indices that loops use and their neighbours."""
+        numbers = {n: v for n, v in values.items() if type(v) is int and not n.startswith("__")}
+        for name, value in values.items():
+            if not isinstance(value, list | tuple) or not 0 < len(value) <= LISTED:
+                continue
+            for text, at in (
+                (f"{n}{move:+d}" if move else n, v + move) for n, v in numbers.items() for move in (0, -1, 1)
+            ):
+                if 0 <= at < len(value):
+                    self._add(f"{name}[{text.replace('+', ' + ').replace('-', ' - ')}]", value[at])
 
     def _add(self, name: str, value: Any) -> None:
         if name.startswith("__") or callable(value):
@@ -64,6 +91,12 @@ class Reach:
             return
         if isinstance(value, int | float | np.number):
             self.scalars[name] = float(value)
+            if isinstance(value, int | np.integer):
+                self.counts.add(name)
+        elif isinstance(value, list | tuple) and len(value) <= PACKED and all(type(v) in (int, float) for v in value):
+            self.scalars |= {f"{name}[{k}]": float(v) for k, v in enumerate(value)}
+            if isinstance(value, torch.Size):
+                self.counts |= {f"{name}[{k}]" for k in range(len(value))}
         elif isinstance(value, Mapping):
             for key, entry in itertools.islice(value.items(), 40):
                 if isinstance(key, str):
@@ -90,6 +123,10 @@ class Reach:
                     break
         return found
 
+    def counted(self, name: str) -> bool:
+        """Whether a scalar is a size: a whole number that is how many there are of something."""
+        return name in self.counts and name not in self.fixed and self.is_size(self.scalars[name])
+
     def is_size(self, value: float) -> bool:
         """Whether a number is how many there are of something: along an axis, or along two."""
         return value > 1 and value in self._counts
@@ -103,7 +140,7 @@ class Reach:
     @cached_property
     def sizes(self) -> list[Term]:
         """Sizes of what is in reach, as numbers that have a name or as expressions."""
-        found: dict[str, float] = {n: v for n, v in self.scalars.items() if self.is_size(v)}
+        found: dict[str, float] = {n: v for n, v in self.scalars.items() if self.counted(n)}
         seen = dict.fromkeys(found.values(), 1)
         for name in (*self.tensors, *self.whole):
             value = self.tensors.get(name, self.whole.get(name))
@@ -111,7 +148,7 @@ class Reach:
             if ("[" in name and value.ndim > 2) or plain(name) not in self.quantities:
                 continue
             for axis, size in enumerate(value.shape):
-                if size > 1 and seen.get(size, 0) < 4:
+                if size > 1 and seen.get(size, 0) < self.spellings:
                     seen[size] = seen.get(size, 0) + 1
                     found[f"{name}.shape[{axis}]" if axis else f"len({name})"] = float(size)
         if self.target in self.tensors and self.tensors[self.target].ndim > 1:
@@ -125,7 +162,7 @@ class Reach:
     def numbers(self) -> list[Term]:
         """Plain numbers and the derivation's own constants."""
         plain_numbers = [Term(f"{v:g}", v, "number") for v in (2.0, 0.5, 3.0, 4.0, 0.25)]
-        own = [Term(n, v, "constant") for n, v in self.scalars.items() if not self.is_size(v) and v != 0]
+        own = [Term(n, v, "constant") for n, v in self.scalars.items() if not self.counted(n) and v != 0]
         own += [Term(f"(1 - {t.text})", 1 - t.value, "constant") for t in own if 0 < t.value < 1]
         roots = [Term(f"{s.text} ** 0.5", math.sqrt(s.value), "size") for s in self.sizes]
         return [*own, *plain_numbers, *roots]
@@ -149,6 +186,13 @@ class Reach:
         """The derivatives of the target's own activation: what a delta lacks or has wrong more often than anything."""
         pairs = {(ACTIVATIONS[name].text.format(a=a, z=z), z) for a, (name, z) in self.activations.items()}
         return {text for text, z in pairs if plain(z) == self.target}
+
+    def slope(self, text: str) -> bool:
+        """Whether an expression reads as a derivative: `1 - a ** 2`, `a * (1 - a)`, `z > 0`."""
+        found = re.search(r"\(?1 - ([\w\[\] -]+?)( \*\* 2| \* \1)?\)?$", text)
+        if found is None:
+            return "> 0" in text
+        return bool(found[2]) or text.startswith(f"{found[1]} * (1 - ")
 
     @cached_property
     def _leaky(self) -> list[tuple[str, str]]:
@@ -213,7 +257,7 @@ class Reach:
                         if first.shape[1] != second.shape[0] or (first.shape[0], second.shape[1]) != shape:
                             continue
                         count += 1
-                        if count > PRODUCTS:
+                        if count > self.most:
                             return
                         yield Term(f"{left} @ {right}", first @ second, "product")
         for n, a in tensors:
@@ -222,7 +266,7 @@ class Reach:
                     if tuple(a.sum(axis).shape) == shape:
                         yield Term(f"{n}.sum({axis})", a.sum(axis), "product")
         for (n, a), (k, b) in itertools.combinations(tensors, 2):
-            if a.shape == b.shape and tuple(a.shape) == shape and count < PRODUCTS:
+            if a.shape == b.shape and tuple(a.shape) == shape and count < self.most:
                 count += 1
                 yield Term(f"{n} * {k}", a * b, "product")
 

@@ -192,7 +192,8 @@ def _moved(first: str, second: str) -> bool:
 
 def _joined(first: str, second: str) -> str:
     """The one mistake that two edits mend together."""
-    if {first, second} <= {"extra_derivative", "missing_activation_derivative", "wrong_activation_derivative"}:
+    slopes = {"extra_derivative", "missing_activation_derivative", "wrong_activation_derivative"}
+    if {first, second} <= slopes or "wrong_activation_derivative" in (first, second):
         return "wrong_activation_derivative"
     return first if second in ("wrong_axis", "missing_transpose") else second
 

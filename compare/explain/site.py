@@ -102,7 +102,7 @@ class Site:
     @cached_property
     def in_slope(self) -> bool:
         """Whether the expression stands in a formula such as 1 - a ** 2 or a * (1 - a)."""
-        above = [a for a in self.place.above if isinstance(a, ast.BinOp)]
+        above = [a for a in (*self.place.above, self.node) if isinstance(a, ast.BinOp)]
         return any(isinstance(a.op, ast.Sub) and constant(a.left) == 1 for a in above)
 
     @cached_property

@@ -98,7 +98,10 @@ class Trial:
 
     def _kept(self, inside: dict[str, Any]) -> dict[str, Any]:
         """A namespace as it is now; its arrays copied where a later statement may change them."""
-        return {n: own(v) for n, v in inside.items()} if self.mutates else dict(inside)
+        if not self.mutates:
+            return dict(inside)
+        made: dict[int, Any] = {}
+        return {n: own(v, made) for n, v in inside.items() if n != "__builtins__"} | {"__builtins__": SAFE}
 
 
 def compiled(statement: ast.stmt) -> CodeType:
@@ -106,9 +109,26 @@ def compiled(statement: ast.stmt) -> CodeType:
     return compile(ast.Module([statement], []), "<edit>", "exec")
 
 
-def own(value: Any) -> Any:
-    """A copy that an edit may change."""
-    return value.clone() if isinstance(value, Tensor) else value.copy() if isinstance(value, np.ndarray) else value
+def own(value: Any, made: dict[int, Any] | None = None) -> Any:
+    """A copy that an edit may change, of an array or a collection of them; what is shared stays shared in `made`."""
+    made = {} if made is None else made
+    if id(value) in made:
+        return made[id(value)]
+    copied = value
+    if isinstance(value, Tensor):
+        copied = value.clone()
+    elif isinstance(value, np.ndarray):
+        copied = value.copy()
+    elif type(value) in (list, dict):
+        copied = made[id(value)] = type(value)()
+        if isinstance(value, dict):
+            copied.update((k, own(v, made)) for k, v in value.items())
+        else:
+            copied.extend(own(v, made) for v in value)
+    elif type(value) is tuple:
+        copied = tuple(own(v, made) for v in value)
+    made[id(value)] = copied
+    return copied
 
 
 def gradient(value: Any) -> Tensor | None:
