@@ -140,7 +140,7 @@ def test_code_in_blocks_meets_a_second_block(block: int, inputs: dict[str, Any])
     assert report["w"].verdict == "wrong"
 
 
-def test_a_condition_costs_four_runs_and_the_probes() -> None:
+def test_a_condition_costs_three_runs_and_the_probes() -> None:
     """Two plain runs, one that records decisions, one more call of the backward, and the runs under noise."""
     calls = {"forward": 0, "backward": 0}
 
@@ -155,8 +155,8 @@ def test_a_condition_costs_four_runs_and_the_probes() -> None:
     report = check_derivation(counted, backward, INPUTS, seconds=0)
     assert report.ok
     assert [tried.status for tried in report.conditions].count("ok") == 1
-    assert calls["forward"] <= 4 + PROBES
-    assert calls["backward"] <= 4 + PROBES
+    assert calls["forward"] == 3 + PROBES
+    assert calls["backward"] == 3 + PROBES
 
 
 def test_out_of_time_is_said() -> None:

@@ -308,7 +308,7 @@ def test_time_is_bounded_and_what_was_not_tried_is_listed():
     report = check_function(fn, torch.sin, X, seconds=1.0)
     assert report.seconds < 10
     assert any(tried.status == "not tried: out of time" for tried in report.conditions)
-    assert "stopped after 1 s" in report.stopped
+    assert "stopped after" in report.stopped
 
 
 def test_the_float64_reference_stays_within_the_memory_allowed():

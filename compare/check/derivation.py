@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from compare.check.backward import Backward
+from compare.check.clock import Clock
 from compare.check.conditions import Condition, Inputs, conditions, given, realise
 from compare.check.constants import ENOUGH, UNCHANGED
 from compare.check.evaluate import Evaluation, evaluate
@@ -25,8 +25,8 @@ from compare.check.shrink import smallest
 from compare.check.verdict import WORST_FIRST, Judgement, judge
 
 RED = ("invalid", "wrong", "cancels", "imprecise")  # verdicts on a step itself
-SECONDS = 10.0  # after which no further condition is begun
-PATIENCE = 3  # times as long for the first few, which show the most: a busy machine must not make a pass of a mistake
+SECONDS = 10.0  # of the processor, after which no further condition is begun
+FOR_THE_FIRST = 3  # times as long for the first few, which show the most
 
 
 def check_derivation(
@@ -46,9 +46,10 @@ def check_derivation(
     specifications such as real("m", "d").
 
     The formula runs in float64, with torch's default dtype set to it. Then its precision is judged in `dtype`, or in
-    the lowest that the given tensors have. Conditions are begun for `seconds` at most, the first four for three times
-    as long. Raises ValueError where there is nothing to compare with: a forward that torch cannot differentiate, that
-    is not deterministic, or that fails.
+    the lowest that the given tensors have. Conditions are begun for `seconds` of processor time at most (or four times
+    as many by the clock on the wall), the first four for three times as long.
+    Raises ValueError where there is nothing to compare with: a forward that torch cannot differentiate, that is not
+    deterministic, or that fails.
     """
     _check_arguments(forward, backward, dtype, seed, seconds)
     with torch.inference_mode(False):  # the caller may be inside; there torch records no graph
@@ -118,9 +119,10 @@ def checked(
     dtype: torch.dtype | None,
     lines: Mapping[str, str],
     seconds: float = SECONDS,
+    clock: Clock | None = None,
 ) -> Report:
     """The report on a derivation: its verdicts, source lines, smallest failing case, and precision in `dtype`."""
-    report = collect(runner.evaluate, everywhere, seconds=seconds)
+    report = collect(runner.evaluate, everywhere, seconds=seconds, clock=clock)
     rows = tuple(replace(row, line=lines.get(row.name, "")) for row in report.rows)
     first = report.first_wrong
     if first is not None and first.verdict == "wrong":
@@ -168,12 +170,13 @@ def collect(
     *,
     seconds: float = SECONDS,
     subject: str = "derivation",
+    clock: Clock | None = None,
 ) -> Report:
     """Evaluate under every condition, or until enough have failed, and keep the worst verdict of each quantity.
 
     The random state and the buffers of the caller's modules are left as they were found.
     """
-    started = time.monotonic()
+    clock = clock or Clock()
     rows: dict[str, tuple[Judgement, str]] = {}
     tried: list[Tried] = []
     notes: dict[str, None] = {}
@@ -187,8 +190,8 @@ def collect(
             stopped = "; enough failed, the others were not tried"
             tried.append(Tried(name, NOT_NEEDED))
             continue
-        if position and time.monotonic() - started > (PATIENCE if position < ENOUGH else 1) * seconds:
-            stopped = f"; stopped after {seconds:g} s, the others were not tried"
+        if position and clock.spent > (FOR_THE_FIRST if position < ENOUGH else 1) * seconds:
+            stopped = stopped or f"; stopped after {clock.wall:.0f} s, the others were not tried"
             tried.append(Tried(name, "not tried: out of time"))
             continue
         try:
@@ -230,7 +233,7 @@ def collect(
         tuple(_row(name, *found) for name, found in rows.items()),
         tuple(tried),
         tuple(notes),
-        seconds=time.monotonic() - started,
+        seconds=clock.wall,
         subject=subject,
         stopped=stopped,
     )

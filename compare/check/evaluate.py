@@ -13,14 +13,14 @@ from torch import Tensor
 
 from compare.check.backward import Backward, Given, call
 from compare.check.constants import THRESHOLD
-from compare.check.hooks import Forward, ForwardFailed, trace
+from compare.check.hooks import Forward, ForwardFailed, Graph, trace
 from compare.check.noise import Jitter, deliberate_below, measure, pooled, same_randomness
 from compare.check.oracle import witness
 from compare.check.precise import precise_gradient, precise_gradient_of
 from compare.check.scale import Convention
 from compare.check.suspicion import coherence, hull
 
-PRECISE_SECONDS = 3.0  # for all quantities at one set of inputs, where float64 fails
+PRECISE_SECONDS = 3.0  # of the processor, for all quantities at one set of inputs, where float64 fails
 COARSE = 1e-2  # relative error that rounding in the coarsest dtype explains; above it no rounding is looked for
 CALLS = 2  # calls of the backward on the same values
 
@@ -68,10 +68,12 @@ def evaluate(
 
     Raises ValueError for a forward that cannot be differentiated or gives another J in a second call.
     """
-    fixed = not_differentiable(forward, backward, inputs)
-    graph = trace(forward, inputs, fixed=fixed)
+    graph, fixed = traced(forward, backward, inputs)
     quantities = graph.quantities
     calls = [call(backward, graph.values(), quantities) for _ in range(CALLS)]
+    again = trace(forward, inputs, fixed=fixed).J
+    if not (again == graph.J or (again.isnan() and graph.J.isnan())):
+        raise ValueError("forward gives another J when it is called again with the same inputs; make it deterministic")
     chained = graph.gradients({})
     result = Evaluation(
         order=list(chained),
@@ -87,31 +89,43 @@ def evaluate(
     names = [name for name in chained if all(name in each.gradients for each in calls)]
     first = {name: calls[0].gradients[name] for name in names}
     usable = {n: g for n, g in first.items() if bool(torch.isfinite(g).all())}
-    scale = (convention or Convention()).factors(usable, chained, graph.gradients, result.inputs)
+    handed = graph.gradients(usable)
+
+    def local_of(deltas: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return handed if deltas is usable else graph.gradients(deltas)
+
+    scale = (convention or Convention()).factors(usable, chained, local_of, result.inputs)
     finest = min(
         (t.dtype for t in quantities.values()), key=lambda dtype: torch.finfo(dtype).eps, default=torch.float64
     )
 
-    def expected(jitter: Jitter, finest: torch.dtype = finest) -> dict[str, Tensor]:
-        """Autograd's gradients at moved inputs, and the differences to the user's answer to the same values."""
-        moved = trace(forward, inputs, jitter, fixed)
-        handed = {n: usable[n] / scale.get(n, 1.0) for n in usable}
-        tagged = {"J": moved.J.detach()}
-        tagged |= {f"local {n}": g * scale.get(n, 1.0) for n, g in moved.gradients(handed).items()}
-        ends = moved.gradients({})
+    def given_own(graph: Graph, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Autograd's gradients given the user's deltas."""
+        return graph.gradients({n: own[n] / scale.get(n, 1.0) for n in usable})
+
+    def told(
+        graph: Graph, local: Mapping[str, Tensor], ends: Mapping[str, Tensor], own: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Autograd's gradients, and the differences to the user's answer to the same values."""
+        tagged = {"J": graph.J.detach()}
+        tagged |= {f"local {n}": g * scale.get(n, 1.0) for n, g in local.items()}
         tagged |= {f"chained {n}": g for n, g in ends.items()}
-        with deliberate_below(finest):
-            own = call(backward, moved.values(), moved.quantities).gradients
         if all(name in own for name in names):
-            local = moved.gradients({n: own[n] / scale.get(n, 1.0) for n in usable})
-            tagged |= {f"local error {n}": own[n] - local[n] * scale.get(n, 1.0) for n in names}
+            at_own = local if own is first else given_own(graph, own)
+            tagged |= {f"local error {n}": own[n] - at_own[n] * scale.get(n, 1.0) for n in names}
             tagged |= {f"chained error {n}": own[n] - ends[n] for n in names}
         return tagged
 
-    measured = measure(expected, seed=seed)
-    J = measured.values["J"]
-    if not (J == graph.J or (J.isnan() and graph.J.isnan())):
-        raise ValueError("forward gives another J when it is called again with the same inputs; make it deterministic")
+    def expected(jitter: Jitter, finest: torch.dtype = finest) -> dict[str, Tensor]:
+        """What is told at moved inputs."""
+        moved = trace(forward, inputs, jitter, fixed)
+        local, ends = given_own(moved, first), moved.gradients({})
+        with deliberate_below(finest):
+            own = call(backward, moved.values(), moved.quantities).gradients
+        return told(moved, local, ends, own)
+
+    plain = told(graph, given_own(graph, first) if scale else handed, chained, first)
+    measured = measure(expected, plain=plain, seed=seed)
     for name in names:
         result.comparisons[name] = _compared(name, calls, measured.values, measured.floors, scale)
     _ask_for_digits(result, forward, inputs, fixed)
@@ -130,12 +144,12 @@ def _ask_for_digits(result: Evaluation, forward: Forward, inputs: Mapping[str, A
     It is a gradient end to end, and the local one too as long as all deltas nearer to J are right; behind a wrong one
     nothing can be told.
     """
-    deadline = time.monotonic() + PRECISE_SECONDS
+    deadline = time.process_time() + PRECISE_SECONDS
     for name, c in result.comparisons.items():
         if bool(torch.isfinite(c.chained).all()) and bool(torch.isfinite(c.local).all()):
             continue
         ask = precise_gradient if name in result.inputs else precise_gradient_of
-        exact = ask(forward, inputs, name, fixed=fixed, seconds=deadline - time.monotonic())
+        exact = ask(forward, inputs, name, fixed=fixed, seconds=deadline - time.process_time())
         if exact is None:
             continue
         exact = exact.to(c.chained.dtype)
@@ -148,20 +162,22 @@ def _ask_for_digits(result: Evaluation, forward: Forward, inputs: Mapping[str, A
             return
 
 
-def not_differentiable(forward: Forward, backward: Backward, inputs: Mapping[str, Any]) -> frozenset[str]:
-    """Inputs without a gradient where the forward refuses one (a loss's class weights): all that backward omits."""
+def traced(forward: Forward, backward: Backward, inputs: Mapping[str, Any]) -> tuple[Graph, frozenset[str]]:
+    """The graph, and the inputs without a gradient, where the forward refuses one (a loss's class weights).
+
+    These are then all inputs whose gradient the backward does not return.
+    """
     try:
-        trace(forward, inputs)
+        return trace(forward, inputs), frozenset()
     except ForwardFailed as error:
         if "differentiable with respect to" not in str(error) and "derivative for" not in str(error):
             raise
-    else:
-        return frozenset()
     with torch.no_grad():
         _, intermediates = forward(**inputs)
     values = {**inputs, **intermediates}
     wanted = call(backward, values, {name: value for name, value in values.items() if isinstance(value, Tensor)})
-    return frozenset(inputs) - frozenset(wanted.gradients)
+    fixed = frozenset(inputs) - frozenset(wanted.gradients)
+    return trace(forward, inputs, fixed=fixed), fixed
 
 
 def _compared(

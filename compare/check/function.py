@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compare.check.clock import Clock
 from compare.check.conditions import Condition, Inputs, conditions, has_specs, realise
 from compare.check.custom.bounded import batch_size, first_rows, fitting
 from compare.check.custom.calls import Arranged, CallFailed, Side, cast, differentiable, gradients
@@ -90,14 +90,14 @@ class _Check:
 
     def report(self) -> Report:
         """Try everything in order, within the time."""
-        started = time.monotonic()
+        clock = Clock()
         places = [c for c in conditions(self.inputs, self.seed) if not c.strided]  # other layouts are usages here
         given = self._validated(places[0])
         runs = self._supported(places[0], given)
         for position, (condition, run, variant) in enumerate(self._plan(places, runs)):
             name = f"{variant or condition}, {run.name}"
             full = condition is places[0] and not variant
-            at = Place(name, run.name, run.asked, full, run is runs[0], started + self.seconds)
+            at = Place(name, run.name, run.asked, full, run is runs[0], self.seconds, clock)
             if position and at.late:
                 self.found.tried.append(Tried(name, LATE))
             else:
@@ -109,9 +109,9 @@ class _Check:
             tuple(self.found.tried),
             tuple(self.found.notes),
             example=self.found.example,
-            seconds=time.monotonic() - started,
+            seconds=clock.wall,
             subject="function",
-            stopped=f"; stopped after {self.seconds:g} s, the others were not tried" if stopped else "",
+            stopped=f"; stopped after {clock.wall:.0f} s, the others were not tried" if stopped else "",
         )
 
     def _values(self, condition: Condition) -> dict[str, Any]:

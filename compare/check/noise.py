@@ -89,6 +89,14 @@ REDUCTIONS: dict[str, Callable[[tuple[Any, ...], Tensor], float]] = (
 )
 
 
+# Their whole numbers (pivots, a status) belong to the factors beside them, which the noise has moved: put back beside
+# other factors the recorded ones would stand for another matrix.
+FACTORISATIONS = frozenset(
+    """linalg_lu_factor linalg_lu_factor_ex linalg_lu _linalg_solve_ex linalg_solve_ex linalg_inv_ex _linalg_det
+    _linalg_slogdet linalg_cholesky_ex linalg_ldl_factor linalg_ldl_factor_ex""".split()
+)
+
+
 class _Plan:
     """What one operation needs: its parts, the length of its sums, whether its result takes noise."""
 
@@ -100,6 +108,7 @@ class _Plan:
         views = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
         self.exact = name in EXACT or views
         self.casts = name == "_to_copy"
+        self.decides = name not in FACTORISATIONS
 
 
 _PLANS: dict[Any, _Plan] = {}
@@ -130,13 +139,15 @@ class _Arithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return plan.parts(*args, **kwargs)
         self.func = func
         if self.noise is None:
-            return self._each(func(*args, **kwargs), self._keep)
+            out = func(*args, **kwargs)
+            return self._each(out, self._keep) if plan.decides else out
         if plan.length is None:
             out = func(*args, **kwargs)
             if plan.casts and isinstance(out, Tensor) and out.is_floating_point():
                 return self._narrowed(args[0], out)
             return self._each(out, self._replay if plan.exact else self._settle)
-        return self._each(self._summed(plan, func, args, kwargs), self._replay)
+        out = self._summed(plan, func, args, kwargs)
+        return self._each(out, self._replay) if plan.decides else out
 
     def _summed(self, plan: _Plan, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A sum of n terms: its terms and its result are moved by sqrt(n) ulps."""
@@ -277,29 +288,30 @@ class Measured:
     floors: dict[str, Tensor]
 
 
-def measure(run: Callable[[Jitter], Run], *, probes: int = PROBES, seed: int = 0) -> Measured:
+def measure(run: Callable[[Jitter], Run], *, plain: Run | None = None, probes: int = PROBES, seed: int = 0) -> Measured:
     """Run a computation plainly and under noise; return its plain values and the floor of each entry.
 
     `run(jitter)` computes named tensors and passes its own floating inputs through `jitter` first. It runs once
-    plainly, once to record discrete decisions (a spread between these two, as of atomic additions, joins the floor),
-    and `probes` times with noise. Random state is rewound before each run and restored at the end.
+    plainly (unless what that gives is handed over as `plain`), once to record discrete decisions (a spread between
+    these two, as of atomic additions, joins the floor), and `probes` times with noise. Random state is rewound before
+    each run and restored at the end.
     """
     with same_randomness() as rewind:
-        plain = _Flat(run(lambda value: value))
+        flat = _Flat(run(lambda value: value) if plain is None else plain)
         decisions: list[Any] = []
         rewind()
         with _Arithmetic(decisions, None):
             base = run(lambda value: value)
-        recorded = plain.flatten(base)
-        spread = _change(recorded, plain.values)
+        recorded = flat.flatten(base)
+        spread = _change(recorded, flat.values)
         for probe in range(probes):
             noise = torch.Generator().manual_seed(1_000_003 * seed + probe)
             rewind()
             jitter = _jitter(noise)
             with _Arithmetic(decisions, noise):
                 moved = run(jitter)
-            spread = torch.maximum(spread, _change(plain.flatten(moved), recorded))
-    values, spreads = plain.split(plain.values), plain.split(spread)
+            spread = torch.maximum(spread, _change(flat.flatten(moved), recorded))
+    values, spreads = flat.split(flat.values), flat.split(spread)
     return Measured(values, {name: pooled(spreads[name], values[name]) for name in values})
 
 

@@ -21,7 +21,7 @@ from compare.check.noise import same_randomness
 from compare.check.shadow import Place, Shadow
 from compare.check.shadow_entries import Unknown
 
-SECONDS = 3.0  # for one answer
+SECONDS = 3.0  # of the processor, for one answer
 # Digits of pairs of runs that must agree. 1 - sigmoid(40) needs 18 digits, 1 - sigmoid(800) 348; exp(-x) beside 1
 # at x = 3000 needs 1,303. The first pair is 10 times as fast and knows no zeros: its noise is a number.
 DIGITS = ((140, 160), (600, 640), (1600, 1640))
@@ -44,7 +44,7 @@ def precise_derivative(
     float64 takes. `fixed` are inputs that the forward refuses to be differentiated by.
     """
     with same_randomness() as rewind:
-        moved = _Moved(forward, inputs, name, None, fixed, rewind, time.monotonic() + seconds)
+        moved = _Moved(forward, inputs, name, None, fixed, rewind, time.process_time() + seconds)
         return moved.derivative(direction)
 
 
@@ -61,7 +61,7 @@ def precise_gradient(
     if inputs[name].numel() > limit:
         return None
     with same_randomness() as rewind:
-        moved = _Moved(forward, inputs, name, None, fixed, rewind, time.monotonic() + seconds)
+        moved = _Moved(forward, inputs, name, None, fixed, rewind, time.process_time() + seconds)
         return moved.gradient(inputs[name])
 
 
@@ -75,7 +75,7 @@ def precise_gradient_of(
     seconds: float = SECONDS,
 ) -> Tensor | None:
     """As `precise_gradient`, of an intermediate: it is moved right where it gets its last value."""
-    deadline = time.monotonic() + seconds
+    deadline = time.process_time() + seconds
     with same_randomness() as rewind:
         search = _Moved(forward, inputs, intermediate_name, None, fixed, rewind, deadline)
         try:

@@ -46,7 +46,7 @@ class Match:
     """A gradient against an expectation."""
 
     ok: bool
-    decided: bool  # some entry could have told a mistake from rounding
+    decided: bool  # some entry could have told a mistake from rounding, or the two agree everywhere by far
     excess: Tensor  # error in allowances, by entry
 
 
@@ -61,7 +61,8 @@ def match(given: tuple[Tensor, ...], expected: Tensor, floor: Tensor) -> Match:
     excess = torch.where(comparable, error / allowance, torch.zeros_like(error))
     size = _rms(expected[comparable])
     sighted = comparable & ((allowance <= BLIND * size) | (error == 0))
-    return Match(not bool((excess > 1).any()), bool(sighted.any()), excess)
+    alike = bool(comparable.any()) and bool((error <= BLIND * size)[comparable].all())  # a mistake would be larger
+    return Match(not bool((excess > 1).any()), alike or bool(sighted.any()), excess)
 
 
 def judge(evaluation: Evaluation) -> dict[str, Judgement]:

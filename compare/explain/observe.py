@@ -13,8 +13,8 @@ from torch import Tensor
 from compare.check.backward import Backward, Remote, call
 from compare.check.conditions import Condition, Inputs, realise
 from compare.check.derivation import default_dtype
-from compare.check.evaluate import not_differentiable
-from compare.check.hooks import Forward, Graph, trace
+from compare.check.evaluate import traced
+from compare.check.hooks import Forward, Graph
 from compare.check.scale import Convention
 from compare.explain.reach import tensor
 
@@ -88,7 +88,7 @@ def observe(
     with default_dtype(condition.dtype):
         try:
             drawn = realise(inputs, condition)
-            graph = trace(forward, drawn, fixed=not_differentiable(forward, backward, drawn))
+            graph, _ = traced(forward, backward, drawn)
             returned: dict[str, Any] = {}
             given = call(_noting(backward, returned), graph.values(), graph.quantities)
             chained = graph.gradients({})

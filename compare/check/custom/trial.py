@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
+from compare.check.clock import Clock
 from compare.check.custom.calls import Arranged, CallFailed, gradients
 from compare.check.custom.findings import FINE, Findings
 from compare.check.custom.judging import judged, told_apart
@@ -32,12 +32,13 @@ class Place:
     asked: bool  # inputs were given in this dtype, or may be drawn in any
     full: bool  # every usage, and properties
     formulas: bool  # the dtype in which formulas are judged
-    deadline: float = math.inf  # in time.monotonic()
+    seconds: float = math.inf  # that may be spent
+    clock: Clock = field(default_factory=Clock)
 
     @property
     def late(self) -> bool:
         """Whether there is no time for more."""
-        return time.monotonic() > self.deadline
+        return self.clock.spent > self.seconds
 
 
 def attempt(s: Setting, f: Findings, at: Place, arranged: Arranged | None = None) -> None:
