@@ -826,3 +826,21 @@ def test_a_small_error_of_the_formula_in_float32_code_is_wrong() -> None:
 
     report = check_derivation(log_loss, backward, {"x": real("m", "d"), "w": real("d"), "y": binary("m")})
     assert report["z"].verdict == "wrong"
+
+
+@pytest.mark.parametrize("n", [6, 8, 9, 10])
+def test_pivots_that_tie_leave_a_right_solution_decided(n: int) -> None:
+    """The recorded pivots of an ill-conditioned matrix do not fit the factors of one that was moved by rounding."""
+    i = torch.arange(n, dtype=torch.float64)
+    given = {"A": 1 / (i[:, None] + i + 1), "b": torch.linspace(-1, 1, n, dtype=torch.float64)}
+
+    def forward(A: Tensor, b: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        s = torch.linalg.solve(A, b)
+        return s.square().sum(), {"s": s}
+
+    def backward(A: Tensor, s: Tensor, **_: Tensor) -> dict[str, Tensor]:
+        db = torch.linalg.inv(A).T @ (2 * s)
+        return {"s": 2 * s, "b": db, "A": -torch.outer(db, s)}
+
+    report = check_derivation(forward, backward, given, seconds=0)
+    assert {row.verdict for row in report.rows} == {"right"}

@@ -29,3 +29,8 @@ class Clock:
         if self.wall > self._end:
             return math.inf
         return max(min(self.wall, self._processor() - self._used), self.wall / PATIENCE)
+
+
+def waiting() -> Clock:
+    """A clock by the wall, for work that other processes do."""
+    return Clock(time.monotonic)

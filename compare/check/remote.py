@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from compare.check import codec
+from compare.check.clock import waiting
 from compare.check.conditions import Condition
 from compare.check.derivation import SECONDS, checked, collect
 from compare.check.evaluate import Evaluation
@@ -187,11 +188,13 @@ def check_file(
             if kind == "function":
                 report = codec.unpack(*remote.ask("reference", "check_function", {"seed": seed, "seconds": seconds}))
             elif kind == "layer":
-                report = remote.judged(lambda: collect(remote.evaluate, tried, subject="layer", seconds=seconds))
+                report = remote.judged(
+                    lambda: collect(remote.evaluate, tried, subject="layer", seconds=seconds, clock=waiting())
+                )
             else:
                 lines = words(remote.ask("hand", "load", source)[0].get("lines"))
                 report = remote.judged(
-                    lambda: checked(remote, tried, dtype=loaded["dtype"], lines=lines, seconds=seconds)
+                    lambda: checked(remote, tried, dtype=loaded["dtype"], lines=lines, seconds=seconds, clock=waiting())
                 )
         except Raised as raised:
             raise CannotRun(raised.line, kind="raised", side="reference") from None

@@ -243,6 +243,7 @@ def _spelt(site: Site, node: ast.Subscript, inner: ast.JoinedStr) -> Iterator[Pr
     word, number_of = inner.values
     if not isinstance(word, ast.Constant) or not isinstance(number_of, ast.FormattedValue):
         return
+    kind = str(word.value)
     for by in (1, -1):
         shifted = ast.FormattedValue(_moved(number_of.value, by), -1)
         yield Proposal(_subscript(node, ast.JoinedStr([word, shifted])), "wrong_layer", 0.0, f"f {by}")
@@ -251,8 +252,8 @@ def _spelt(site: Site, node: ast.Subscript, inner: ast.JoinedStr) -> Iterator[Pr
     )
     words |= dict.fromkeys(m[1] for n in site.reach.quantities if (m := re.fullmatch(r"([A-Za-z_]+)\d+", n)))
     for other in words:
-        if other != word.value:
-            cause = cause_of_name(site, f"{word.value}1", f"{other}1")
+        if other != kind:
+            cause = cause_of_name(site, f"{kind}1", f"{other}1")
             yield Proposal(_subscript(node, ast.JoinedStr([ast.Constant(other), number_of])), cause, 0.2, f"f {other}")
 
 

@@ -55,7 +55,9 @@ class Traced:
         for nested in _nested(statement):
             for node in ast.walk(nested):
                 self.statement[id(node)] = id(nested)
-        return ast.fix_missing_locations(_Watch(self.watched).visit(twin))
+        watching = _Watch(self.watched).visit(twin)
+        assert isinstance(watching, ast.stmt)
+        return ast.fix_missing_locations(watching)
 
     def _see(self, number: int, value: Any) -> Any:
         seen = self.values.setdefault(number, [])

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from compare.check import codec
+from compare.check.clock import waiting
 from compare.check.conditions import Condition
 from compare.check.derivation import checked
 from compare.check.remote import HAND, REFERENCE, CannotRun, Raised, Remote, words
@@ -94,7 +95,7 @@ class Marker:
         dtype = self._loaded["dtype"]
         try:
             report = remote.judged(
-                lambda: checked(remote, tried, dtype=dtype, lines=lines, seconds=self.settings.seconds)
+                lambda: checked(remote, tried, dtype=dtype, lines=lines, seconds=self.settings.seconds, clock=waiting())
             )
         except CannotRun:
             raise
