@@ -98,6 +98,32 @@ def test_two_mistakes_are_explained_one_by_one():
     assert rows["W2"].cause == ""
 
 
+def test_a_mistake_is_named_although_its_step_keeps_a_factor_besides():
+    def forward(x, W1, W2, y):
+        z1 = x @ W1
+        a1 = torch.tanh(z1)
+        z2 = a1 @ W2
+        J = torch.nn.functional.cross_entropy(z2, y)
+        return J, {"z1": z1, "a1": a1, "z2": z2}
+
+    def backward(x, W2, y, z1, a1, z2):
+        dz2 = torch.softmax(z2, 1)
+        dz2[range(len(x)), y] -= 1  # 1/m is put off,
+        dW2 = a1.T @ dz2 / len(x)  # made up for here
+        da1 = dz2 @ W2.T
+        dz1 = da1 * (1 - z1**2)  # and forgotten here
+        return {"z2": dz2, "W2": dW2, "a1": da1, "z1": dz1, "W1": x.T @ dz1}
+
+    m = {"x": compare.real("m", "d"), "W1": compare.real("d", "h"), "W2": compare.real("h", "k")}
+    inputs = {**m, "y": compare.index("m", classes="k")}
+    report = explain_derivation(forward, backward, inputs)
+    row = report.first_wrong
+    assert row is not None
+    assert (row.name, row.cause) == ("z1", "derivative_at_wrong_place")
+    assert row.repair.endswith("->  dz1 = da1 * (1 - a1 ** 2)")
+    assert row.explanation.endswith("the factor that a1 carries is not undone after it.")
+
+
 def test_the_same_mistake_in_every_layer_is_told_once_with_all_its_lines():
     rows = {row.name: row for row in explained(CASES["mlp_layer_mistakes.no_slope_in_any_layer"]).rows}
     assert rows["z3"].cause == rows["z2"].cause == "missing_activation_derivative"

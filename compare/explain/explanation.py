@@ -29,6 +29,7 @@ SECONDS = 10.0
 # what an edit is called that may as well add up to a path that is left out: the graph then tells which it is
 IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "order_of_operations", "special_case", "unknown")
 SHARE = 0.65  # of what is left of the time that the next step gets, where it is not the last
+CARRIED = 0.4  # share of a step's time that is spent on it as one that carries on a factor, where deltas carry one
 AT_LEAST = 0.5  # seconds for what numbers tell at once, such as a sign, when the search has taken all the time
 SEPARATOR = "\0"  # between the sentences of two languages
 WRONG = ("wrong", "invalid", "cancels", "imprecise")
@@ -124,8 +125,39 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
     if seen is None or row.name not in seen.local:
         return replace(row, cause="unknown")
     others = list(evidence.others(seen.condition, time.monotonic() + 0.2 * seconds))
+    carried = seen.carrying(row.name)
+    if carried is not seen and _tells(carried, row.name):  # two mistakes in one step: itself, and a factor that is kept
+        both = _repaired(
+            row, carried, [o.carrying(row.name) for o in others], searcher, like, CARRIED * (until - time.monotonic())
+        )
+        if both is not None:
+            says, _, diz = both.explanation.partition(SEPARATOR)
+            before = seen.deltas(row.name)[-1]
+            says += f" Besides, the factor that {before} carries is not undone after it."
+            diz += f" Além disso, o fator que {before} carrega não é desfeito depois."
+            return replace(both, explanation=f"{says}{SEPARATOR}{diz}")
+    mended = _repaired(row, seen, others, searcher, like, until - time.monotonic())
+    if mended is not None:
+        return mended
+    until = max(until, time.monotonic() + AT_LEAST)
+    told = exchanged([seen, *others], row.name) or identify([seen, *others], row.name, until)
+    told = told or nearly([seen, *others], row.name)
+    if told is None and row.verdict == "imprecise":
+        return replace(row, cause="low_precision", explanation=f"{row.explanation}. {CAUSES['low_precision'].mend}")
+    if told is not None:
+        shape = f"{row.explanation}; " if row.verdict == "invalid" and row.explanation else ""
+        return replace(row, cause=told.cause, explanation=f"{shape}dJ/d{row.name}: {told.says}")
+    unread = f"; its source was not searched: {searcher.why}" if searcher.why else ""
+    return replace(row, cause="unknown", explanation=(row.explanation or evidence_of(seen, row.name)) + unread)
+
+
+def _repaired(
+    row: Row, seen: Observation, others: list[Observation], searcher: Searcher, like: dict[str, str], seconds: float
+) -> Row | None:
+    """The row with an edit of the source that makes its step right in every observation; None where there is none."""
+    until = time.monotonic() + seconds
     telling = [other for other in others if _tells(other, row.name)]
-    found = searcher.repairs(seen, telling[:2], row.name, list(like.values()), 0.75 * (until - time.monotonic()))
+    found = searcher.repairs(seen, telling[:2], row.name, list(like.values()), 0.75 * seconds)
     log.debug("%s: %d found, %d tried %s", row.name, len(found), searcher.tried, searcher.why)
     for which, repair in sorted(enumerate(found), key=lambda each: each[1]["cause"] == "unknown"):
         if time.monotonic() > until:
@@ -140,16 +172,7 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
             if better is not None:
                 repair |= {"cause": better.cause, "says": better.says, "diz": ""}
             return _mended(row, repair)
-    until = max(until, time.monotonic() + AT_LEAST)
-    told = exchanged([seen, *others], row.name) or identify([seen, *others], row.name, until)
-    told = told or nearly([seen, *others], row.name)
-    if told is None and row.verdict == "imprecise":
-        return replace(row, cause="low_precision", explanation=f"{row.explanation}. {CAUSES['low_precision'].mend}")
-    if told is not None:
-        shape = f"{row.explanation}; " if row.verdict == "invalid" and row.explanation else ""
-        return replace(row, cause=told.cause, explanation=f"{shape}dJ/d{row.name}: {told.says}")
-    unread = f"; its source was not searched: {searcher.why}" if searcher.why else ""
-    return replace(row, cause="unknown", explanation=(row.explanation or evidence_of(seen, row.name)) + unread)
+    return None
 
 
 def _tells(seen: Observation, name: str) -> bool:

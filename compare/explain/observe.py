@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -74,6 +74,13 @@ class Observation:
     def right(self) -> list[str]:
         """The quantities whose gradient is right, given their deltas."""
         return [n for n, g in self.given.items() if n in self.local and self.alike(g, self.local[n])]
+
+    def carrying(self, target: str) -> Observation:
+        """The same, where the gradient of `target` carries on the factor of the delta before it, as dZ = A - Y does."""
+        factors = [self.scale.get(n, 1.0) for n in self.deltas(target)]
+        if target in self.scale or target not in self.local or not factors or factors[-1] == 1.0:
+            return self
+        return replace(self, local=self.local | {target: self.local[target] * factors[-1]})
 
     def deltas(self, target: str) -> list[str]:
         """The intermediates whose gradients the step may use: those given and nearer to J."""
