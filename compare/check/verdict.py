@@ -46,7 +46,7 @@ class Match:
     """A gradient against an expectation."""
 
     ok: bool
-    decided: bool  # some entry could have told a mistake from rounding, or the two agree everywhere by far
+    decided: bool  # some entry could have told a mistake from rounding
     excess: Tensor  # error in allowances, by entry
 
 
@@ -61,8 +61,7 @@ def match(given: tuple[Tensor, ...], expected: Tensor, floor: Tensor) -> Match:
     excess = torch.where(comparable, error / allowance, torch.zeros_like(error))
     size = _rms(expected[comparable])
     sighted = comparable & ((allowance <= BLIND * size) | (error == 0))
-    alike = bool(comparable.any()) and bool((error <= BLIND * size)[comparable].all())  # a mistake would be larger
-    return Match(not bool((excess > 1).any()), alike or bool(sighted.any()), excess)
+    return Match(not bool((excess > 1).any()), bool(sighted.any()), excess)
 
 
 def judge(evaluation: Evaluation) -> dict[str, Judgement]:
