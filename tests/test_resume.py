@@ -16,6 +16,7 @@ import torch
 import manualbp as mbp
 from compare import TrainResult, resume
 from compare.run.checkpoint import checkpoint_steps
+from compare.run.engine_steps import EngineSteps
 from compare.run.folder import METRICS
 from compare.run.loop import Loop
 from compare.run.record import read_metrics
@@ -126,6 +127,60 @@ def test_from_every_place_in_an_epoch(task: str, number: int, tmp_path: Path, st
     assert watcher.warnings == []
     assert watcher.plan is not None
     assert watcher.plan.from_step == number + 1
+
+
+ENGINES = [
+    {"engine": engine, "update": update, "dtype": dtype, "check": check, **more}
+    for (engine, update, dtype), (check, more) in zip(
+        itertools.product(("fused", "compiled"), ("batch", "stochastic", "mini-batch"), ("float32", "float64")),
+        itertools.cycle(
+            [
+                ("epoch", {"l2": 0.01}),
+                ("off", {"checkpoint_every": 5}),
+                ("epoch", {"log_every": 2}),
+                ("off", {"checkpoint_every": 3}),
+                ("epoch", {"checkpoint_every": 7}),
+            ]
+        ),
+    )
+]
+
+
+@pytest.mark.parametrize("options", ENGINES, ids=lambda options: "-".join(str(v) for v in options.values()))
+def test_every_engine(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its epochs are cut into other spans, and from the middle of one."""
+    if options["engine"] == "compiled":
+        pytest.importorskip("numba")
+    options = {
+        "epochs": 3,
+        "checkpoint_every": "epoch",
+        "batch_size": 8 if options["update"] == "mini-batch" else None,
+    } | options
+    whole = run(tmp_path, "whole", **options)
+    assert whole.config.engine == options["engine"]
+    take, started = EngineSteps.take, EngineSteps.__init__
+    for number in sorted({0, whole.steps // 2, whole.steps - 2}):
+
+        def stopped(steps: EngineSteps, step: Step, *rest: Any, number: int = number, **more: Any) -> None:
+            if number == step.number:
+                signal.raise_signal(signal.SIGINT)
+            take(steps, step, *rest, **more)
+
+        def short(steps: EngineSteps, *given: Any) -> None:
+            started(steps, *given)
+            steps.span = 1
+
+        with monkeypatch.context() as patch:
+            patch.setattr("compare.run.engine_steps.SHORT", 0.0)  # spans stay short, so that a signal is seen
+            patch.setattr(EngineSteps, "__init__", short)
+            patch.setattr(EngineSteps, "take", stopped)
+            first = run(tmp_path, f"stopped-{number}", **options)
+        assert first.exit_status == 130, first.verdict_text
+        assert first.steps == number + 1
+        watcher = Watcher()
+        again = resume_watched(first.folder.name, watcher, runs=tmp_path, data=small_data())
+        assert watcher.warnings == []
+        equal(whole, again)
 
 
 def test_stopped_again_and_again(tmp_path: Path, stop: Any) -> None:

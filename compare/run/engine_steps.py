@@ -1,12 +1,16 @@
-"""Whole epochs by an engine: the hand-written network in one call, its twin a step at a time, compared at the start.
+"""An epoch by an engine: the hand-written network many steps a call, its twin a step at a time, compared at the start.
 
 The two runs are not the same bit for bit, so that at the first step of an epoch autograd is evaluated once more, at the
 hand-written weights; neither run is overwritten. Gradient and update are then judged by a floor measured there.
+
+An engine keeps no state between two calls, so that where an epoch is cut into spans changes no bit: they are as long
+as a signal or a checkpoint may wait.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import torch
 from torch import Tensor
@@ -21,21 +25,38 @@ from compare.twin import nested
 from manualbp.engines import Engine, build
 from manualbp.params import named
 
+SHORT, LONG = 0.1, 0.5  # seconds: how long a span should take
+
 
 class EngineSteps:
     """Does a span of steps by an engine, and the same steps of the twin by autograd."""
 
     def __init__(self, steps: Steps, engine: Engine) -> None:
         self.steps, self.engine, self.pair = steps, engine, steps.pair
+        self.span = 64  # steps; a first guess
 
-    def take(self, step: Step, data: Part, order: Tensor, size: int) -> None:
+    def end(self, position: int, steps: int, until_saved: int | None) -> int:
+        """Where a span that starts at a `position` of an epoch ends: at the latest where a checkpoint is due.
+
+        The last step of an epoch is a span of its own: the curves show its gradient, as in a run of the reference.
+        """
+        if position == steps - 1:
+            return steps
+        return min(position + min(self.span, until_saved or self.span), steps - 1)
+
+    def take(self, step: Step, data: Part, order: Tensor, size: int, *, shown: bool) -> None:
         """One step for each `size` rows of `order`; `step` is the first of them, compared if it is `checked`.
 
-        Raises `Mismatch`, before the update of that step, or `Diverged`.
+        `shown`: its gradients are those that the curves show. Raises `Mismatch`, before the update of that step, or
+        `Diverged`.
         """
+        started = time.monotonic()
         order = order.to(data.x.device)
-        _, ours = self.engine.gradients(self.pair.params, step.part.x, step.part.y, l2=self.pair.l2)
-        gradients = dict(named(ours))
+        gradients: dict[str, Tensor] = {}
+        if step.checked or shown:
+            gradients = dict(
+                named(self.engine.gradients(self.pair.params, step.part.x, step.part.y, l2=self.pair.l2)[1])
+            )
         if step.checked:
             self._compare(step, gradients)
         before = self.pair.state()
@@ -43,13 +64,16 @@ class EngineSteps:
         twin_losses = []
         for position, rows in enumerate(torch.split(order, size)):
             J, theirs = self.pair.autograd(Part(data.x[rows], data.y[rows]))
-            if position == 0:
+            if shown and position == 0:
                 self.steps.last = (gradients, {path: gradient.clone() for path, gradient in theirs.items()})
             self.pair.optimizer.step()
             twin_losses.append(J)
         finite = torch.isfinite(losses) & torch.isfinite(torch.stack(twin_losses))
         if not bool(finite.all()):
             self._find(step, data, order, size, before, int((~finite).nonzero()[0]))
+        if len(order) >= self.span * size:
+            took = time.monotonic() - started
+            self.span = self.span * 2 if took < SHORT else max(self.span // 2, 1) if took > LONG else self.span
 
     def _train(self, data: Part, order: Tensor, size: int) -> Tensor:
         return self.engine.train(self.pair.params, data.x, data.y, order, size, lr=self.pair.lr, l2=self.pair.l2)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 import manualbp as mbp
 from compare.check.report import Report
@@ -126,31 +127,47 @@ class Loop:
 
     def _epoch(self, stops: Stops) -> None:
         """The steps of this epoch that are left."""
+        rows = self._rows()
         try:
-            if self.by_engine is not None:
-                self._by_engine(self.by_engine)
-            for step in self._batches() if self.by_engine is None else ():
+            while self.position < len(rows):
                 if self.position:  # between two steps of an epoch; what is between two epochs comes after it
                     self._pause(stops)
-                self.steps.take(step)
-                self.done += 1
-                self.position += 1
+                taken = self._step(rows) if self.by_engine is None else self._span(self.by_engine, rows)
+                self.done += taken
+                self.position += taken
             self.steps.look()
         except (Mismatch, Diverged) as failure:
             self._back_to(failure.step)
             raise
         self.position = 0
 
-    def _by_engine(self, by_engine: EngineSteps) -> None:
-        """The same steps in one call of the engine, the first compared unless checking is off."""
-        m = len(self.training.x)
-        size = mbp.batch_rows(self.config.update, m, self.config.batch_size)
-        order = mbp.visited(self.config.update, m, self.order)[self.position * size :]
-        first = order[:size].to(self.training.x.device)
-        part = Part(self.training.x[first], self.training.y[first])
-        checked = self.config.check == "epoch"
-        by_engine.take(Step(self.done, self.epoch, part, checked, calibrate=checked), self.training, order, size)
-        self.done += -(-len(order) // size)
+    def _rows(self) -> Sequence[Tensor]:
+        """The samples of each step of this epoch, on the device."""
+        rows = mbp.batches(self.config.update, len(self.training.x), self.config.batch_size, self.order)
+        if self.training.x.is_cuda:  # one transfer an epoch
+            rows = torch.split(torch.cat(rows).to(self.training.x.device), [len(batch) for batch in rows])
+        return rows
+
+    def _part(self, rows: Tensor) -> Part:
+        x, y = self.training.x, self.training.y
+        return self.training if self.config.update == "batch" else Part(x[rows], y[rows])
+
+    def _step(self, rows: Sequence[Tensor]) -> int:
+        """The next step. Returns how many that were."""
+        first = self.position == 0
+        checked = self.config.checked(self.done, first)
+        part = self._part(rows[self.position])
+        self.steps.take(Step(self.done, self.epoch, part, checked, checked and (self.done < 2 or first)))
+        return 1
+
+    def _span(self, by_engine: EngineSteps, rows: Sequence[Tensor]) -> int:
+        """The next steps by the engine, the epoch's first compared unless checking is off. Returns how many."""
+        start, checked = self.position, self.position == 0 and self.config.check == "epoch"
+        end = by_engine.end(start, len(rows), self.keeper.rhythm.left(self.done))
+        step = Step(self.done, self.epoch, self._part(rows[start]), checked, calibrate=checked)
+        order = torch.cat(tuple(rows[start:end]))
+        by_engine.take(step, self.training, order, len(rows[0]), shown=end == len(rows))
+        return end - start
 
     def _ended(self) -> bool:
         return self.epoch >= self.config.epochs or self._out_of_patience()
@@ -175,19 +192,6 @@ class Loop:
             self.epoch -= 1
             self.order.set_state(self.order_before)
         self.keeper.save(self)
-
-    def _batches(self) -> Iterator[Step]:
-        """The steps of this epoch that are left."""
-        x, y = self.training.x, self.training.y
-        rows = mbp.batches(self.config.update, len(x), self.config.batch_size, self.order)
-        if x.is_cuda:  # one transfer an epoch
-            rows = torch.split(torch.cat(rows).to(x.device), [len(batch) for batch in rows])
-        for position in range(self.position, len(rows)):
-            batch = rows[position]
-            number = self.done
-            part = self.training if self.config.update == "batch" else Part(x[batch], y[batch])
-            checked = self.config.checked(number, position == 0)
-            yield Step(number, self.epoch, part, checked, checked and (number < 2 or position == 0))
 
     def _evaluated(self) -> EpochReport:
         """Score both networks, and log."""

@@ -37,6 +37,10 @@ class Rhythm:
             return False
         return not self.spaced or time.monotonic() - self._at >= SPACING
 
+    def left(self, step: int) -> int | None:
+        """Steps from here until a checkpoint is due, at least 1; None where no step makes it due."""
+        return max(self._step + self.steps - step, 1) if self.steps else None
+
     def saved(self, step: int, epoch: int) -> None:
         """A checkpoint has been tried then."""
         self._at, self._step, self._epoch = time.monotonic(), step, epoch
