@@ -187,6 +187,13 @@ def _parsed(options: Any, args: list[str], command: Command, prog: str) -> Any:
         raise
 
 
+_PLAINER = (  # tyro's and Python's wordings, which speak of types
+    (r"no type matching (.*) could be instantiated from \[(.*)\]", r"\2 is none of \1"),
+    (r"invalid literal for int\(\) with base 10: ('.*')", r"\1 is no whole number"),
+    (r"could not convert string to float: ('.*')", r"\1 is no number"),
+)
+
+
 def _in_one_line(box: str) -> str:
     """The sentence in tyro's box, without frame, title and line breaks, and the option that it suggests."""
     framed = box.startswith("╭")  # else title and sentence stand under each other, with a rule between them
@@ -194,6 +201,8 @@ def _in_one_line(box: str) -> str:
     parts = [" ".join(part.split()) for part in re.split(r"\n[─-]{3,}(?=\n)", "\n".join(lines))]
     text = parts[0 if framed else min(1, len(parts) - 1)].partition(" Got errors:")[0]
     text = re.sub(r"^Error parsing (options|\S*Config\S*):\s*", "", text).removeprefix("Error parsing ")
+    for wording, plainer in _PLAINER:
+        text = re.sub(wording, plainer, text)
     suggested = re.search(r"Perhaps you meant:\W*(--[\w-]+)", " ".join(parts))
     hint = f" (did you mean {suggested[1]}?)" if suggested else ""
     return f"{text.rstrip('. ')}{hint}"
@@ -216,6 +225,7 @@ def _refused(line: str, status: int) -> int:
 
 
 def _terminate(signum: int, frame: object) -> None:
+    signal.signal(signum, signal.SIG_IGN)  # `timeout` signals its child, and then its whole group
     raise Terminated
 
 

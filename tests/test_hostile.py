@@ -73,6 +73,37 @@ def test_a_strangers_options_write_nowhere_else(runs: str, capsys: pytest.Captur
     assert main(["train", "--config", "c.toml"]) == 2
 
 
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "huge"])
+def test_files_that_cannot_be_read_whole(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a small file is expected: one line, at once."""
+    with RunRecord.create(Path("runs"), "a", "x", {"data": "x"}, overwrite=False) as record:
+        record.scalars(0, {"manual": {"loss/train": 1.0, "loss/val": 1.0}})
+    Path("t.py").write_text("")
+    Path("class").mkdir()
+    for file, commands in (
+        ("c.toml", [["train", "--config", "c.toml"]]),
+        ("w.toml", [["grade", "class", "--reference", "t.py", "--weights", "w.toml"]]),
+        ("runs/a/config.toml", [["plot", "a"], ["report", "a"], ["diff", "a", "a"]]),
+    ):
+        path = Path(file)
+        path.unlink(missing_ok=True)
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "device":
+            path.symlink_to("/dev/zero")
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            path.touch()
+            os.truncate(path, 2**33)
+        for command in commands:
+            assert main(command) == 2
+            err = capsys.readouterr().err
+            assert file in err, err
+            assert err.count("\n") == 1
+            assert any(why in err for why in ("is no regular file", "Is a directory", "the limit is 4,194,304")), err
+
+
 def test_overwriting_was_for_once(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--data", "iris", "--epochs", "1", "--quiet"]
     assert main(["train", *options, "--name", "a", "--overwrite"]) == 0

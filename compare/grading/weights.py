@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from compare.check.verdict import WORST_FIRST
+from compare.small_file import read_small
 from compare.wire import one_line
 
 MISSING = "missing"  # the verdict on a quantity that a submission does not return
@@ -35,7 +36,6 @@ CREDIT = dict.fromkeys((*WORST_FIRST, MISSING, RAISES), 0.0) | {
     "imprecise": 0.5,
     RAISES: 0.5,
 }
-MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,7 @@ def read_weights(path: str | Path) -> Weights:
     """The weights in a TOML file. Raises ValueError, in one line that names the file and the key."""
     where = one_line(str(path), 300)
     try:
-        if Path(path).stat().st_size > MAX_BYTES:
-            raise ValueError(f"{where}: is too large for a file of weights")
-        with open(path, "rb") as file:
-            table = tomllib.load(file)
+        table = tomllib.loads(read_small(path).decode("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else one_line(str(error), 200)
         raise ValueError(f"{where}: cannot be read as TOML: {reason}") from None

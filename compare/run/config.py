@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from compare.run.rhythm import rhythm
+from compare.small_file import read_small
 
 Activation = Literal[
     "sigmoid", "tanh", "relu", "leaky-relu", "elu", "silu", "softplus", "gelu", "identity"
@@ -43,6 +44,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "matmul": get_args(Matmul),
 }
 WHOLE_NUMBERS = {"epochs": 0, "patience": 0, "seed": 0, "log_every": 1, "max_bytes": 1, "checkpoint_keep": 1}  # least
+
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,8 @@ class TrainConfig:
         for field in ("batch_size", "threads"):
             value = getattr(self, field)
             _require(value is None or (_is_int(value) and value >= 1), field, value, "a whole number, at least 1")
+        most = f"at most {MOST_THREADS}: more than processors only slow a run down"
+        _require(self.threads is None or self.threads <= MOST_THREADS, "threads", self.threads, most)
         for field in ("lr", "l2", "init_std", "val_fraction"):
             value = getattr(self, field)
             number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -198,7 +203,7 @@ def from_toml(path: str | Path) -> TrainConfig:
     """
     where = ascii(str(path))[1:-1]
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_small(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         raise ValueError(f"--config {where}: cannot be read ({reason}); check the path") from None

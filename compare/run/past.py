@@ -13,6 +13,7 @@ from compare.run.history import History, Verdict, best_epoch, overfitting_epoch
 from compare.run.jsonl import read_records, with_numbers
 from compare.run.record import read_metrics
 from compare.run.refusal import escaped, place, refusal
+from compare.small_file import read_small
 
 UNFINISHED = "no verdict yet: the run goes on, or was killed"
 
@@ -134,7 +135,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 def _mismatch(path: Path) -> tuple[int, float] | None:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = json.loads(read_small(path))
         gaps = [float(each["relative"]) for each in about["differences"]]
         return int(about["epoch"]), max(gap for gap in gaps if gap == gap)
     except (OSError, ValueError, KeyError, TypeError):  # none, or a damaged one, of which replay tells
@@ -143,7 +144,7 @@ def _mismatch(path: Path) -> tuple[int, float] | None:
 
 def _settings(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_small(path).decode("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+SAME = 0.3
 STATUS = 128  # of a process that a signal ended: 128 and the signal's number
 
 
@@ -19,14 +21,16 @@ class StopAsked(KeyboardInterrupt):
 
 
 class Stops:
-    """While it is entered, a first signal is kept for `raise_if_asked`; a second one is raised at once.
+    """While it is entered, a first signal is kept for `raise_if_asked`; a later one is raised at once.
+
+    One that follows within `SAME` seconds is the same request: `timeout` signals its child, and then its whole group.
 
     Where the process does not handle a signal in Python (it is ignored, as under nohup, or left to the system), or
     this is not the main thread, signals are left as they are.
     """
 
     def __init__(self) -> None:
-        self._asked = 0
+        self._asked, self._at = 0, 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -48,6 +52,7 @@ class Stops:
             raise StopAsked(STATUS + self._asked)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        if not self._asked:
+            self._asked, self._at = number, time.monotonic()
+        elif time.monotonic() - self._at > SAME:
             raise StopAsked(STATUS + number)
-        self._asked = number
