@@ -37,7 +37,7 @@ test: $(READY)
 
 # tests with limits of time can fail on a busy machine: what failed is run once more
 slow: $(READY)
-	$(TESTS) -m slow || $(TESTS) -m slow --last-failed
+	$(TESTS) -m slow -n 2 --dist loadgroup || $(TESTS) -m slow --last-failed
 
 # kills, full disks, damage, attacks: each row of docs/reliability.md as often as it asks for
 soak: $(READY)

@@ -22,6 +22,7 @@ from tests.planted import (
     spoiled,
     spoiled_loss,
 )
+from tests.spread import spread
 
 XAVIER = mbp.Xavier()
 
@@ -44,7 +45,8 @@ def first_line(error: GradientMismatch) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"), [*((name, "float64") for name in ACTIVATION_MISTAKES), ("tanh off by one percent", "float32")]
+    ("name", "dtype"),
+    spread([*((name, "float64") for name in ACTIVATION_MISTAKES), ("tanh off by one percent", "float32")], 4),
 )
 def test_activation(name: str, dtype: str, tmp_path: Path) -> None:
     kind, mistake = ACTIVATION_MISTAKES[name]
@@ -59,7 +61,7 @@ def test_activation(name: str, dtype: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [False, True], ids=["own forward", "given twin"])
-@pytest.mark.parametrize("name", LINEAR_MISTAKES)
+@pytest.mark.parametrize("name", spread(LINEAR_MISTAKES, 3))
 def test_linear(name: str, given: bool, tmp_path: Path) -> None:
     quantity, mistake = LINEAR_MISTAKES[name]
     first = spoiled(mbp.Linear, mistake, n_in=5, n_out=7, initializer=XAVIER)
@@ -78,7 +80,7 @@ def test_linear_that_passes_a_wrong_delta_on(tmp_path: Path) -> None:
     assert first_line(error).startswith("mismatch at step 0, epoch 1: delta of a2, layer 2 is wrong")
 
 
-@pytest.mark.parametrize("name", LOSS_MISTAKES)
+@pytest.mark.parametrize("name", spread(LOSS_MISTAKES, 2))
 def test_loss(name: str, tmp_path: Path) -> None:
     kind, task, mistake = LOSS_MISTAKES[name]
     error = caught(config(tmp_path, hidden=(4,)), loss=spoiled_loss(kind, mistake), data=small_data(task))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,7 +16,8 @@ FACTS = ("engine", "device", "processor", "instructions", "torch", "numpy")  # e
 UNPROVEN = "that two runs on a GPU give the same bits has not been tried"  # no GPU was at hand
 
 
-def versions() -> dict[str, str]:
+@functools.cache
+def versions() -> Mapping[str, str]:
     """Of everything that a number in the logs can depend on."""
     found = {"python": platform.python_version(), "torch": str(torch.__version__)}
     for package in ("numpy", "tensorboard", "manualbp"):
@@ -22,7 +25,7 @@ def versions() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
-    return found
+    return MappingProxyType(found)
 
 
 def machine(engine: str, device: str | None) -> dict[str, Any]:
