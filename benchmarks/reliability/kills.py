@@ -15,24 +15,28 @@ from benchmarks.reliability.runs import ended, fingerprint, forked, go_on, optio
 from compare.run.checkpoint import CHECKPOINTS, checkpoint_steps
 from compare.run.folder import is_run
 
+ENGINES: tuple[dict[str, object], ...] = ({"engine": "reference"}, {"engine": "fused", "check": "epoch"})  # in turn
+
 
 def measure(count: int) -> Outcome:
     """`count` runs, each killed once; the moments are spread over the time that a whole run takes."""
     root = Path(tempfile.mkdtemp(prefix="kills-"))
-    whole = options(root, "whole")
-    train(whole)  # imports what is imported late
-    shutil.rmtree(root / "whole")
-    start = time.monotonic()
-    assert ended(forked(lambda: train(whole))) == 0
-    seconds = time.monotonic() - start
-    expected = fingerprint(root / "whole")
+    expected, seconds = [], []
+    for engine in ENGINES:
+        whole = options(root, "whole", **engine, overwrite=True)
+        train(whole)  # imports what is imported late
+        start = time.monotonic()
+        assert ended(forked(lambda whole=whole: train(whole))) == 0  # type: ignore[misc]
+        seconds.append(time.monotonic() - start)
+        expected.append(fingerprint(root / "whole"))
     draw = random.Random(0)
     same = killed = inside = anew = 0
     for number in range(count):
-        config = options(root, f"r{number}")
+        turn = number % len(ENGINES)
+        config = options(root, f"r{number}", **ENGINES[turn])
         folder = root / f"r{number}"
         pid = forked(lambda config=config: train(config))  # type: ignore[misc]
-        time.sleep(draw.uniform(0, seconds))
+        time.sleep(draw.uniform(0, seconds[turn]))
         os.kill(pid, signal.SIGKILL)
         killed += ended(pid) == -signal.SIGKILL
         inside += half_written(folder)
@@ -40,14 +44,14 @@ def measure(count: int) -> Outcome:
             status = ended(forked(lambda: go_on(root, f"r{number}")))  # noqa: B023 - waited for at once
         else:  # before the first checkpoint: there is nothing to go on from, and the command says so
             anew += 1
-            again = options(root, f"r{number}", overwrite=True)
+            again = options(root, f"r{number}", **ENGINES[turn], overwrite=True)
             status = ended(forked(lambda again=again: train(again)))  # type: ignore[misc]
-        same += status == 0 and fingerprint(folder) == expected
+        same += status == 0 and fingerprint(folder) == expected[turn]
         shutil.rmtree(folder)
     shutil.rmtree(root)
     reached = (
         f"{same}/{count} identical by hash ({killed} killed before their end, {inside} of them with a checkpoint half "
-        f"written; {anew} before the first checkpoint, and trained anew)"
+        f"written; {anew} before the first checkpoint, and trained anew; engines reference and fused in turn)"
     )
     return Outcome(count, reached, same == count)
 
