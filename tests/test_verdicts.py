@@ -201,6 +201,49 @@ def test_what_no_choice_at_a_kink_explains_is_wrong(slope: float) -> None:
     assert verdicts(check_derivation(kinked, backward, AT_THE_KINK, seconds=0)) == {"z": "wrong"}
 
 
+POOLED = {"x": torch.tensor([[2.0, 2.0, 1.0, 5.0, 5.0, 5.0], [0.5, 1.0, 1.0, 0.0, -1.0, 0.0]], dtype=torch.float64)}
+
+
+def pooled(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    y = x.unfold(1, 3, 3).amax(-1)
+    return (y * y).sum(), {"y": y}
+
+
+@pytest.mark.parametrize("shares", ["evenly", "the last", "the whole each"])
+def test_entries_that_tie_for_a_maximum_share_one_gradient(shares: str) -> None:
+    def backward(x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        tied = (x.unfold(1, 3, 3) == y[..., None]).double()
+        if shares == "evenly":
+            tied /= tied.sum(-1, keepdim=True)
+        elif shares == "the last":
+            tied *= tied.flip(-1).cumsum(-1).flip(-1) == 1
+        return {"y": 2 * y, "x": (2 * y[..., None] * tied).flatten(1)}
+
+    report = check_derivation(pooled, backward, POOLED, seconds=0)
+    expected = {"evenly": "right", "the last": "subgradient", "the whole each": "wrong"}
+    assert verdicts(report) == {"y": "right", "x": expected[shares]}
+
+
+# complex numbers
+
+
+@pytest.mark.parametrize("conjugate", [True, False])
+def test_complex_quantities(conjugate: bool) -> None:
+    def forward(z: Tensor, w: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        s = z * w
+        return torch.fft.fft(s).abs().square().sum(), {"s": s}
+
+    def backward(w: Tensor, z: Tensor, s: Tensor) -> dict[str, Tensor]:
+        ds = 2 * len(s) * s
+        return {"s": ds, "w": ds * z.conj(), "z": ds * (w.conj() if conjugate else w)}
+
+    drawn = torch.Generator().manual_seed(0)
+    inputs = {name: torch.randn(4, dtype=torch.complex64, generator=drawn) for name in ("z", "w")}
+    report = check_derivation(forward, backward, inputs, seconds=0)
+    assert verdicts(report) == {"s": "right", "w": "right", "z": "right" if conjugate else "wrong"}
+    assert max(row.max_rel for row in report.rows if row.ok) < 1e-14  # in double precision, whatever was given
+
+
 # wrong and inherited
 
 MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {

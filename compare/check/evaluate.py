@@ -18,7 +18,7 @@ from compare.check.noise import Jitter, deliberate_below, measure, pooled, same_
 from compare.check.oracle import witness
 from compare.check.precise import precise_gradient, precise_gradient_of
 from compare.check.scale import Convention
-from compare.check.suspicion import coherence, hull
+from compare.check.suspicion import around, attainable, bounds, coherence
 
 PRECISE_SECONDS = 3.0  # of the processor, for all quantities at one set of inputs, where float64 fails
 COARSE = 1e-2  # relative error that rounding in the coarsest dtype explains; above it no rounding is looked for
@@ -37,7 +37,9 @@ class Comparison:
     dtype: torch.dtype  # that the backward returned it in
     scale: float = 1.0  # a constant that the derivation carries here and undoes later
     coherence: float = 1.0  # of the error to `local` under small changes of the inputs: 1 a formula, 0 rounding
-    hull: tuple[Tensor, Tensor] | None = None  # least and largest local gradient next to these inputs
+    hull: tuple[Tensor, Tensor] | None = (
+        None  # least and largest local gradient next to these inputs, if they explain it
+    )
     witness: str = ""  # whom differences of J itself confirm: "given", "autograd" or nobody
 
 
@@ -241,8 +243,13 @@ def _look_closer(
     sizes = {name: relative_size(errors[name], c.local) for name, c in suspects.items()}
     for name, value in coherence(expected, errors, sizes, seed).items():
         suspects[name].coherence = value
-    for name, bounds in hull(expected, list(suspects), seed).items():
-        suspects[name].hull = bounds
+    ordered = [name for name, c in suspects.items() if not c.local.is_complex()]  # with a least and a largest value
+    for name, seen in around(expected, ordered, seed).items() if ordered else ():
+        c = suspects[name]
+        off = torch.stack([(g - c.local).abs() for g in c.given]).amax(0) > THRESHOLD * c.local_floor
+        seen = torch.cat([seen, c.local[None]])
+        if all(attainable(g, seen, off) for g in c.given):
+            c.hull = bounds(seen[:-1])
 
 
 def _excuse_low_precision(result: Evaluation, expected: Callable[..., dict[str, Tensor]], seed: int) -> None:
@@ -275,7 +282,11 @@ def _suspects(result: Evaluation) -> dict[str, Comparison]:
 def _confirmed(forward: Forward, inputs: Mapping[str, Any], name: str, c: Comparison) -> str:
     """Whom differences of J confirm; nobody where they are too coarse, or where the deltas upstream are off."""
     upstream_off = bool(((c.local / c.scale - c.chained).abs() > THRESHOLD * (c.chained_floor + c.local_floor)).any())
-    heard = None if upstream_off else witness(forward, inputs, name, c.given[0] / c.scale, c.chained)
+    heard = (
+        None
+        if upstream_off or c.local.is_complex()
+        else witness(forward, inputs, name, c.given[0] / c.scale, c.chained)
+    )
     if heard is None:
         return ""
     derivative, given, expected = heard
@@ -291,4 +302,4 @@ def relative_size(error: Tensor, value: Tensor) -> float:
     largest = float(value.abs().max())
     if largest == 0 or not math.isfinite(largest):
         return math.inf
-    return float((error / largest).square().mean().sqrt() / (value / largest).square().mean().sqrt())
+    return float((error / largest).abs().square().mean().sqrt() / (value / largest).abs().square().mean().sqrt())
