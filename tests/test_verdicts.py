@@ -430,6 +430,36 @@ def test_a_right_derivation_is_precise_enough_in_every_dtype(dtype: torch.dtype)
     assert set(verdicts(check(right, dtype=dtype)).values()) == {"right"}
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_factor_that_is_taken_out_later_costs_no_digits(dtype: torch.dtype) -> None:
+    def backward(x: Tensor, y: Tensor, a2: Tensor, z3: Tensor) -> dict[str, Tensor]:
+        dz3 = torch.sigmoid(z3) - y
+        return {"z3": dz3, "W3": dz3.T @ a2 / len(x), "b3": dz3.mean(0)}
+
+    assert verdicts(check(backward, dtype=dtype)) == {"z3": "rescaled", "W3": "right", "b3": "right"}
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(0.0, "right"), (2e-6, "imprecise"), (-2e-6, "imprecise")])
+def test_all_entries_off_together_in_the_users_dtype(off: float, verdict: str) -> None:
+    """Far less than one entry's rounding in a sum of that length explains, and yet no rounding: all go one way."""
+
+    def product(x: Tensor, c: Tensor, W: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return ((x @ W.T) * c).sum(), {}
+
+    def backward(x: Tensor, c: Tensor) -> dict[str, Tensor]:
+        W = c.T @ x
+        return {"W": W if W.dtype == torch.float64 else W.double().mul(1 + off).to(W.dtype)}
+
+    drawn = torch.Generator().manual_seed(0)
+    inputs = {
+        n: torch.randn(shape, generator=drawn) for n, shape in (("x", (64, 40)), ("c", (64, 30)), ("W", (30, 40)))
+    }
+    report = check_derivation(product, backward, inputs, seconds=0)
+    assert verdicts(report) == {"W": verdict}
+    if off:
+        assert f"all entries are off by the factor {1 + off:.7g}" in report["W"].explanation
+
+
 # undecided
 
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from compare.check import codec
 from compare.check.clock import waiting
+from compare.check.collect import SECONDS, collect
 from compare.check.conditions import Condition
-from compare.check.derivation import SECONDS, checked, collect
-from compare.check.evaluate import Evaluation
+from compare.check.derivation import checked
+from compare.check.evaluation import Evaluation
 from compare.check.hooks import ForwardFailed
 from compare.check.precision import Loss
 from compare.check.report import Report

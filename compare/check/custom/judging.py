@@ -11,8 +11,9 @@ from torch import Tensor
 from compare.check.constants import PRECISION, THRESHOLD
 from compare.check.custom.calls import CallFailed, cast, gradients
 from compare.check.custom.setting import Combination, Expected, Results, Setting, numbers, results, rms
-from compare.check.evaluate import Comparison, Evaluation, relative_size
+from compare.check.evaluation import Comparison, Evaluation
 from compare.check.noise import Jitter
+from compare.check.second_look import relative_size
 from compare.check.suspicion import NUDGES, around, bounds, coherence
 from compare.check.verdict import Judgement, judge, match
 
