@@ -24,8 +24,9 @@ import torch
 
 from benchmarks.check_corpus_table import table
 from benchmarks.other_checkers import OTHERS, Drawn, drawn
+from compare.check.collect import collect
 from compare.check.conditions import conditions
-from compare.check.derivation import Here, check_derivation, collect, default_dtype
+from compare.check.derivation import Here, check_derivation, default_dtype
 from compare.check.report import Report
 from tests.derivations import Case, load
 from tests.mutants import mutants_of

@@ -2,7 +2,8 @@
 
     python -m benchmarks.mutation [--sample 40] [--seed 0] [--file noise] [--only 17,23] [--seconds 280]
 
-Every edit of compare/check/hooks.py, noise.py and verdict.py: another operator, comparison or number, a condition
+Every edit of compare/check/hooks.py, noise.py (with operations.py and restore.py) and verdict.py: another
+operator, comparison or number, a condition
 turned, a statement or an argument left out. For each of a sample, in a process of its own, the tests of that file run
 until the first fails; the survivors are printed as a diff each. docs/mutation.md argues those that were found.
 """
@@ -27,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
     "hooks": ["tests/test_hooks.py", "tests/test_check_derivation.py"],
     "noise": ["tests/test_noise.py", "tests/test_traps.py"],
+    "operations": ["tests/test_noise.py"],
+    "restore": ["tests/test_noise.py"],
     "verdict": ["tests/test_verdicts.py", "tests/test_check_derivation.py"],
 }
 LIMIT = 150  # seconds of the processor for a mutant's tests, several times what they take

@@ -13,8 +13,9 @@ import os
 import pytest
 
 from compare.check import Report, check_derivation
+from compare.check.collect import collect
 from compare.check.conditions import conditions
-from compare.check.derivation import Here, collect
+from compare.check.derivation import Here
 from tests.derivations import Case, load
 from tests.mutants import mutants
 

@@ -219,6 +219,28 @@ def test_a_reference_without_a_backward_lists_its_quantities(handed_in, capsys):
     assert list(table()) == ["anna"]
 
 
+@pytest.mark.slow
+def test_the_time_limit_is_the_submissions_and_not_the_references(handed_in, capsys):
+    slow = TEACHER.replace("    a = ", "    import time; time.sleep(0.6)\n    a = ", 1)
+    assert slow != TEACHER
+    Path("teacher.py").write_text(slow)
+    (handed_in / "anna.py").write_text(RIGHT)
+    (handed_in / "sleeps.py").write_text("import time\ndef backward(x):\n    time.sleep(1000)\n")
+    assert grade("--timeout", "4") == 0
+    rows = table()
+    assert rows["anna"]["score"] == "100.00"
+    assert "sleeps.py: backward: gave no answer within the time limit" in rows["sleeps"]["note"]
+
+
+def test_a_reference_that_fails_is_no_submissions_fault(handed_in, capsys):
+    start = TEACHER.partition("def backward")[0] + "quantities = ['z', 'w']\n"
+    Path("teacher.py").write_text(start.replace("return (a * a).sum()", "return (a * torch.rand(())).sum()"))
+    (handed_in / "anna.py").write_text(RIGHT)
+    assert grade() == 2
+    assert "forward gives another J" in capsys.readouterr().err
+    assert not table()
+
+
 def test_a_forward_of_ones_own_is_compared(handed_in):
     (handed_in / "same.py").write_text(OWN_FORWARD.replace("OF", "x @ w") + RIGHT)
     (handed_in / "other.py").write_text(OWN_FORWARD.replace("OF", "2 * (x @ w)") + RIGHT)

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from compare.check.constants import THRESHOLD
-from compare.check.noise import Jitter, deliberate_below, measure, pooled, same_buffers, same_randomness
+from compare.check.noise import Jitter, deliberate_below, measure, pooled
 from compare.check.parts import PARTS
+from compare.check.restore import same_buffers, same_randomness
 
 EPS = torch.finfo(torch.float64).eps
 

@@ -201,6 +201,49 @@ def test_what_no_choice_at_a_kink_explains_is_wrong(slope: float) -> None:
     assert verdicts(check_derivation(kinked, backward, AT_THE_KINK, seconds=0)) == {"z": "wrong"}
 
 
+POOLED = {"x": torch.tensor([[2.0, 2.0, 1.0, 5.0, 5.0, 5.0], [0.5, 1.0, 1.0, 0.0, -1.0, 0.0]], dtype=torch.float64)}
+
+
+def pooled(x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    y = x.unfold(1, 3, 3).amax(-1)
+    return (y * y).sum(), {"y": y}
+
+
+@pytest.mark.parametrize("shares", ["evenly", "the last", "the whole each"])
+def test_entries_that_tie_for_a_maximum_share_one_gradient(shares: str) -> None:
+    def backward(x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        tied = (x.unfold(1, 3, 3) == y[..., None]).double()
+        if shares == "evenly":
+            tied /= tied.sum(-1, keepdim=True)
+        elif shares == "the last":
+            tied *= tied.flip(-1).cumsum(-1).flip(-1) == 1
+        return {"y": 2 * y, "x": (2 * y[..., None] * tied).flatten(1)}
+
+    report = check_derivation(pooled, backward, POOLED, seconds=0)
+    expected = {"evenly": "right", "the last": "subgradient", "the whole each": "wrong"}
+    assert verdicts(report) == {"y": "right", "x": expected[shares]}
+
+
+# complex numbers
+
+
+@pytest.mark.parametrize("conjugate", [True, False])
+def test_complex_quantities(conjugate: bool) -> None:
+    def forward(z: Tensor, w: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        s = z * w
+        return torch.fft.fft(s).abs().square().sum(), {"s": s}
+
+    def backward(w: Tensor, z: Tensor, s: Tensor) -> dict[str, Tensor]:
+        ds = 2 * len(s) * s
+        return {"s": ds, "w": ds * z.conj(), "z": ds * (w.conj() if conjugate else w)}
+
+    drawn = torch.Generator().manual_seed(0)
+    inputs = {name: torch.randn(4, dtype=torch.complex64, generator=drawn) for name in ("z", "w")}
+    report = check_derivation(forward, backward, inputs, seconds=0)
+    assert verdicts(report) == {"s": "right", "w": "right", "z": "right" if conjugate else "wrong"}
+    assert max(row.max_rel for row in report.rows if row.ok) < 1e-14  # in double precision, whatever was given
+
+
 # wrong and inherited
 
 MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -385,6 +428,36 @@ def test_the_dtype_of_given_tensors_is_the_one_whose_precision_is_judged() -> No
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_a_right_derivation_is_precise_enough_in_every_dtype(dtype: torch.dtype) -> None:
     assert set(verdicts(check(right, dtype=dtype)).values()) == {"right"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_factor_that_is_taken_out_later_costs_no_digits(dtype: torch.dtype) -> None:
+    def backward(x: Tensor, y: Tensor, a2: Tensor, z3: Tensor) -> dict[str, Tensor]:
+        dz3 = torch.sigmoid(z3) - y
+        return {"z3": dz3, "W3": dz3.T @ a2 / len(x), "b3": dz3.mean(0)}
+
+    assert verdicts(check(backward, dtype=dtype)) == {"z3": "rescaled", "W3": "right", "b3": "right"}
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(0.0, "right"), (2e-6, "imprecise"), (-2e-6, "imprecise")])
+def test_all_entries_off_together_in_the_users_dtype(off: float, verdict: str) -> None:
+    """Far less than one entry's rounding in a sum of that length explains, and yet no rounding: all go one way."""
+
+    def product(x: Tensor, c: Tensor, W: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return ((x @ W.T) * c).sum(), {}
+
+    def backward(x: Tensor, c: Tensor) -> dict[str, Tensor]:
+        W = c.T @ x
+        return {"W": W if W.dtype == torch.float64 else W.double().mul(1 + off).to(W.dtype)}
+
+    drawn = torch.Generator().manual_seed(0)
+    inputs = {
+        n: torch.randn(shape, generator=drawn) for n, shape in (("x", (64, 40)), ("c", (64, 30)), ("W", (30, 40)))
+    }
+    report = check_derivation(product, backward, inputs, seconds=0)
+    assert verdicts(report) == {"W": verdict}
+    if off:
+        assert f"all entries are off by the factor {1 + off:.7g}" in report["W"].explanation
 
 
 # undecided

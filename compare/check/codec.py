@@ -20,7 +20,7 @@ from torch import Tensor
 
 from compare.check.backward import Given
 from compare.check.conditions import Condition
-from compare.check.evaluate import Comparison, Evaluation
+from compare.check.evaluation import Comparison, Evaluation
 from compare.check.inputs import Values
 from compare.check.precision import Loss
 from compare.check.report import Report, Row, Tried

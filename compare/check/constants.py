@@ -25,6 +25,14 @@ BLIND = 1e-3
 # A valid reordering reaches 2.1.
 PRECISION = 4.0
 
+# What all entries of a gradient share of their error may be this many times the largest that noise made in the probes.
+# It is a mean over entries, without tails: the largest of three draws is below a sixth of its deviation once in 400.
+SHARED = 6.0
+
+# Constants (1/m, a scale) that a right backward may have rounded to the dtype, each by half a unit in the last place
+# and all in the same direction: the factor by which all entries may be off together.
+CONSTANTS = 8
+
 # Conditions that have to fail until no further one is tried. Of the corpus's wrong derivations each that is caught at
 # all is then blamed on its right step (benchmarks/check_corpus.py), in a fourth of the time that all conditions take;
 # the fourth is that with zeros and ties, where a second mistake (a mask, a branch) may be the only one to show.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,45 +10,13 @@ from torch import Tensor
 
 from compare.check.backward import Backward, Given, call
 from compare.check.constants import THRESHOLD
+from compare.check.evaluation import Comparison, Evaluation
 from compare.check.hooks import Forward, ForwardFailed, Graph, trace
-from compare.check.noise import Jitter, deliberate_below, measure, pooled, same_randomness
-from compare.check.oracle import witness
-from compare.check.precise import precise_gradient, precise_gradient_of
+from compare.check.noise import Jitter, deliberate_below, measure
 from compare.check.scale import Convention
-from compare.check.suspicion import coherence, hull
+from compare.check.second_look import ask_for_digits, ask_the_oracle, excuse_low_precision, look_closer
 
-PRECISE_SECONDS = 3.0  # of the processor, for all quantities at one set of inputs, where float64 fails
-COARSE = 1e-2  # relative error that rounding in the coarsest dtype explains; above it no rounding is looked for
 CALLS = 2  # calls of the backward on the same values
-
-
-@dataclass
-class Comparison:
-    """One quantity: its gradient as given, as it should be given the deltas upstream, and end to end."""
-
-    given: tuple[Tensor, ...]  # of every call of the backward: a state that it keeps shows in the second
-    local: Tensor  # autograd's, given the user's deltas upstream
-    chained: Tensor  # autograd's, end to end
-    local_floor: Tensor  # what rounding explains of the difference to `local`
-    chained_floor: Tensor
-    dtype: torch.dtype  # that the backward returned it in
-    scale: float = 1.0  # a constant that the derivation carries here and undoes later
-    coherence: float = 1.0  # of the error to `local` under small changes of the inputs: 1 a formula, 0 rounding
-    hull: tuple[Tensor, Tensor] | None = None  # least and largest local gradient next to these inputs
-    witness: str = ""  # whom differences of J itself confirm: "given", "autograd" or nobody
-
-
-@dataclass
-class Evaluation:
-    """Everything that one run of a derivation tells. Tensors and words only: it can cross a process."""
-
-    order: list[str]  # quantities on the path to J, nearest to J first
-    inputs: frozenset[str] = frozenset()  # those of them that are inputs: their gradients are final
-    comparisons: dict[str, Comparison] = field(default_factory=dict)
-    invalid: dict[str, str] = field(default_factory=dict)
-    spoilt: dict[str, str] = field(default_factory=dict)  # not finite because a delta upstream was not
-    notes: list[str] = field(default_factory=list)
-    failed: str = ""  # why the reference gives nothing to compare with here
 
 
 def evaluate(
@@ -128,38 +93,11 @@ def evaluate(
     measured = measure(expected, plain=plain, seed=seed)
     for name in names:
         result.comparisons[name] = _compared(name, calls, measured.values, measured.floors, scale)
-    _ask_for_digits(result, forward, inputs, fixed)
-    _look_closer(result, expected, seed)
-    _excuse_low_precision(result, expected, seed)
-    with same_randomness() as rewind:
-        for name, suspect in _suspects(result).items():
-            rewind()
-            suspect.witness = _confirmed(forward, inputs, name, suspect)
+    ask_for_digits(result, forward, inputs, fixed)
+    look_closer(result, expected, seed)
+    excuse_low_precision(result, expected, seed)
+    ask_the_oracle(result, forward, inputs)
     return result
-
-
-def _ask_for_digits(result: Evaluation, forward: Forward, inputs: Mapping[str, Any], fixed: frozenset[str]) -> None:
-    """Where autograd's gradient is not finite, take that of arithmetic with more digits, if it can be had.
-
-    It is a gradient end to end, and the local one too as long as all deltas nearer to J are right; behind a wrong one
-    nothing can be told.
-    """
-    deadline = time.process_time() + PRECISE_SECONDS
-    for name, c in result.comparisons.items():
-        if bool(torch.isfinite(c.chained).all()) and bool(torch.isfinite(c.local).all()):
-            continue
-        ask = precise_gradient if name in result.inputs else precise_gradient_of
-        exact = ask(forward, inputs, name, fixed=fixed, seconds=deadline - time.process_time())
-        if exact is None:
-            continue
-        exact = exact.to(c.chained.dtype)
-        c.chained, c.local = exact, exact * c.scale
-        c.chained_floor = pooled(exact.abs() * torch.finfo(exact.dtype).eps, exact)
-        c.local_floor = c.chained_floor * abs(c.scale)
-        result.notes.append(f"autograd fails at {name!r}: judged by arithmetic with more digits instead")
-        result.failed = ""
-        if bool(((c.given[0] - c.local).abs() > THRESHOLD * c.local_floor).any()):
-            return
 
 
 def traced(forward: Forward, backward: Backward, inputs: Mapping[str, Any]) -> tuple[Graph, frozenset[str]]:
@@ -226,69 +164,3 @@ def _drop_incomparable(result: Evaluation, calls: list[Given], chained: Mapping[
             elif not first:
                 result.invalid.setdefault(name, reason)
                 first = name
-
-
-def _look_closer(
-    result: Evaluation,
-    expected: Callable[[Jitter], dict[str, Tensor]],
-    seed: int,
-) -> None:
-    """For each error that rounding does not explain: is it coherent, and do the inputs sit at a kink?"""
-    suspects = _suspects(result)
-    if not suspects:
-        return
-    errors = {name: c.given[0] - c.local for name, c in suspects.items()}
-    sizes = {name: relative_size(errors[name], c.local) for name, c in suspects.items()}
-    for name, value in coherence(expected, errors, sizes, seed).items():
-        suspects[name].coherence = value
-    for name, bounds in hull(expected, list(suspects), seed).items():
-        suspects[name].hull = bounds
-
-
-def _excuse_low_precision(result: Evaluation, expected: Callable[..., dict[str, Tensor]], seed: int) -> None:
-    """An error that roundings in a lower dtype explain, where the backward computes in one, is no wrong formula.
-
-    A saturated unit rounds to 1 whatever its inputs: there such an error stands as if it were a formula's.
-    """
-    small = {
-        name: c
-        for name, c in _suspects(result).items()
-        if c.coherence >= 0.5 and all(relative_size(g - c.local, c.local) < COARSE for g in c.given)
-    }
-    if not small:
-        return
-    floors = measure(lambda jitter: expected(jitter, torch.bfloat16), seed=seed).floors
-    for name, c in small.items():
-        floor = floors.get(f"local error {name}")
-        if floor is not None and all(bool(((g - c.local).abs() <= THRESHOLD * floor).all()) for g in c.given):
-            c.coherence = 0.0
-
-
-def _suspects(result: Evaluation) -> dict[str, Comparison]:
-    return {
-        name: c
-        for name, c in result.comparisons.items()
-        if any(bool(((g - c.local).abs() > THRESHOLD * c.local_floor).any()) for g in c.given)
-    }
-
-
-def _confirmed(forward: Forward, inputs: Mapping[str, Any], name: str, c: Comparison) -> str:
-    """Whom differences of J confirm; nobody where they are too coarse, or where the deltas upstream are off."""
-    upstream_off = bool(((c.local / c.scale - c.chained).abs() > THRESHOLD * (c.chained_floor + c.local_floor)).any())
-    heard = None if upstream_off else witness(forward, inputs, name, c.given[0] / c.scale, c.chained)
-    if heard is None:
-        return ""
-    derivative, given, expected = heard
-    if 4 * derivative.error > abs(given - expected):
-        return ""
-    return "given" if abs(derivative.value - given) < abs(derivative.value - expected) / 4 else "autograd"
-
-
-def relative_size(error: Tensor, value: Tensor) -> float:
-    """RMS of an error relative to the RMS of the value; infinite where the value is zero."""
-    if not error.numel():
-        return 0.0
-    largest = float(value.abs().max())
-    if largest == 0 or not math.isfinite(largest):
-        return math.inf
-    return float((error / largest).square().mean().sqrt() / (value / largest).square().mean().sqrt())

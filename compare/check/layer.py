@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import manualbp as mbp
+from compare.check.collect import collect
 from compare.check.conditions import Condition
-from compare.check.derivation import collect, default_dtype
-from compare.check.evaluate import Evaluation, evaluate
+from compare.check.derivation import default_dtype
+from compare.check.evaluate import evaluate
+from compare.check.evaluation import Evaluation
 from compare.check.noise import Jitter, measure
 from compare.check.report import Report
 from compare.check.scale import Convention

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from compare.check.hooks import Forward, Graph, trace
-from compare.check.noise import same_randomness
+from compare.check.restore import same_randomness
 from compare.check.shadow import Place, Shadow
 from compare.check.shadow_entries import Unknown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from compare.check import codec
 from compare.check.clock import waiting
+from compare.check.collect import SECONDS, collect
 from compare.check.conditions import Condition
-from compare.check.derivation import SECONDS, checked, collect
-from compare.check.evaluate import Evaluation
+from compare.check.derivation import checked
+from compare.check.evaluation import Evaluation
 from compare.check.hooks import ForwardFailed
 from compare.check.precision import Loss
 from compare.check.report import Report
@@ -43,11 +45,13 @@ class Remote:
         *,
         file: str,
         hand_file: str | None = None,
-        deadline: float,
+        deadline: float = math.inf,
+        allowed: Mapping[str, float] | None = None,
     ) -> None:
         self._reference, self._hand = reference, hand
         self._files = {"reference": file, "hand": hand_file or file}
-        self.deadline = deadline  # by time.monotonic(), for everything together
+        self._deadline = deadline  # by time.monotonic(), for everything together
+        self._left = dict(allowed or {})  # seconds that are left to a side for its own answers; a side's absence: all
         self.fatal: CannotRun | None = None  # after which no further condition can be tried
 
     def evaluate(self, condition: Condition) -> Evaluation:
@@ -110,8 +114,10 @@ class Remote:
     ) -> tuple[Any, dict[str, Tensor]]:
         """One request to a child, within what is left of the time. Raises Raised, or CannotRun and keeps it."""
         child = self._reference if side == "reference" else self._hand
+        began = time.monotonic()
+        left = min(self._deadline - began, self._left.get(side, math.inf))
         try:
-            reply, received = child.call(method, data, tensors, seconds=max(0.0, self.deadline - time.monotonic()))
+            reply, received = child.call(method, data, tensors, seconds=max(0.0, left))
             if not isinstance(reply, dict):
                 raise WireError("the reply is malformed")
         except Failure as failure:
@@ -122,6 +128,9 @@ class Remote:
         except WireError as error:
             self.fatal = CannotRun(f"{self._files[side]}: {error}", kind="protocol", side=side)
             raise self.fatal from None
+        finally:
+            if side in self._left:
+                self._left[side] -= time.monotonic() - began
         return reply, received
 
     def _explained(self, failure: Failure, side: str, method: str) -> CannotRun:

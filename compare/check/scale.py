@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 ALIKE = 1e-7  # two gradients agree, for the purpose of telling factors apart, within this share of their norm
+ULPS = 32.0  # or within so many units of rounding, where these are coarser (float32)
+BLURRED = 1e-4  # the same for a factor that is known to be there
 
 Local = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]  # autograd's gradients given some deltas
 
@@ -41,7 +43,7 @@ class Convention:
         for name, own in self.carriers.items():
             if name not in given:
                 continue
-            factor = _multiple(given[name], chained[name])
+            factor = _multiple(given[name], chained[name]) or _nearly_multiple(given[name], chained[name])
             if own and factor is not None:
                 last = factor
             factors[name] = last
@@ -89,14 +91,31 @@ def _multiple(gradient: Tensor, end: Tensor) -> float | None:
     """
     if _alike(gradient, end):
         return 1.0
-    larger = end.abs() > 1e-3 * end.abs().amax() if end.numel() else torch.zeros_like(end, dtype=torch.bool)
-    factor = float((gradient[larger] / end[larger]).median()) if bool(larger.any()) else 0.0
-    if factor == 0 or not math.isfinite(factor):
+    factor = _ratio(gradient, end)
+    if factor is None:
         return None
     plain = float(Fraction(factor).limit_denominator(10_000))
-    factor = plain if plain != 0 and abs(plain - factor) < 1e-9 * abs(factor) else factor
+    near = max(1e-9, ULPS * torch.finfo(end.dtype).eps)
+    factor = plain if plain != 0 and abs(plain - factor) < near * abs(factor) else factor
     return factor if _alike(gradient, factor * end) else None
 
 
+def _nearly_multiple(gradient: Tensor, end: Tensor) -> float | None:
+    """The plain factor that a delta known to carry one has at inputs where rounding blurs it."""
+    factor = _ratio(gradient, end)
+    if factor is None or not bool((gradient - factor * end).norm() <= BLURRED * (factor * end).norm()):
+        return None
+    plain = float(Fraction(factor).limit_denominator(100))
+    return plain if plain != 0 and abs(plain - factor) < BLURRED * abs(factor) else None
+
+
+def _ratio(gradient: Tensor, end: Tensor) -> float | None:
+    if end.is_complex() or not end.numel():
+        return None
+    larger = end.abs() > 1e-3 * end.abs().amax()
+    factor = float((gradient[larger] / end[larger]).median()) if bool(larger.any()) else 0.0
+    return factor if factor != 0 and math.isfinite(factor) else None
+
+
 def _alike(a: Tensor, b: Tensor) -> bool:
-    return bool((a - b).norm() <= ALIKE * b.norm())
+    return bool((a - b).norm() <= max(ALIKE, ULPS * torch.finfo(b.dtype).eps) * b.norm())

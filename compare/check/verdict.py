@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from compare.check.constants import BLIND, THRESHOLD
-from compare.check.evaluate import Comparison, Evaluation
+from compare.check.evaluation import Comparison, Evaluation
 from compare.check.suspicion import JUMP
 
 OK = ("right", "rescaled", "subgradient")

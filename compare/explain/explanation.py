@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from compare.check.backward import Backward
+from compare.check.collect import SECONDS as CHECK_SECONDS
 from compare.check.conditions import Inputs
-from compare.check.derivation import SECONDS as CHECK_SECONDS
 from compare.check.derivation import check_derivation
 from compare.check.hooks import Forward
 from compare.check.report import Report, Row

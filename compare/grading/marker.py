@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,8 @@ from compare.explain.service import explain_file
 from compare.grading.submissions import Submission
 from compare.isolate import Child, Limits
 from compare.wire import one_line
+
+REFERENCE_SECONDS = 300.0  # for all that the reference computes for one submission: an endless loop ends, no more
 
 
 @dataclass(frozen=True)
@@ -67,21 +68,32 @@ class Marker:
             self._reference = None
 
     def mark(self, submission: Submission) -> Outcome:
-        """Judge a submission. Raises ValueError only for what is wrong with the reference."""
+        """Judge a submission. Raises ValueError only for what is wrong with the reference.
+
+        A reference that fails is started once more: a child that has served a class may have printed too much, or run
+        out of memory. A second failure is its own; unless its process was ended from outside, as a submission can do.
+        """
         if submission.refused:
             return Outcome(failed=submission.refused)
-        reference = self._started()
         with tempfile.TemporaryDirectory(prefix="manualbp-") as folder:
             file = submission.copy_to(Path(folder))
-            with Child(HAND, self.limits, threads=1) as hand:
-                remote = self._remote(reference, hand, file.name)
-                try:
-                    outcome = self._marked(remote, file)
-                except CannotRun as failure:
-                    if failure.side == "reference":
+            for is_last in (False, True):
+                reference = self._started()
+                with Child(HAND, self.limits, threads=1) as hand:
+                    remote = self._remote(reference, hand, file.name)
+                    try:
+                        outcome = self._marked(remote, file)
+                    except CannotRun as failure:
+                        if failure.side == "hand":
+                            return Outcome(failed=one_line(str(failure)), cheated=" replaces " in str(failure))
                         self.close()  # it was ended, or hangs in a forward
-                    return Outcome(failed=one_line(str(failure)), cheated=" replaces " in str(failure))
-            return self._explained(outcome, file)
+                        if not is_last:
+                            continue
+                        if failure.kind == "crash":
+                            return Outcome(failed=f"the reference's process was ended while this ran: {failure}")
+                        raise ValueError(one_line(str(failure))) from None
+                return self._explained(outcome, file)
+        raise AssertionError("the last attempt returns or raises")
 
     def _marked(self, remote: Remote, file: Path) -> Outcome:
         source = {"path": str(file), "name": self.settings.hand_name, "complete": False}
@@ -134,8 +146,9 @@ class Marker:
         return compared_values(own, self._values["values"], self._values["floors"])
 
     def _remote(self, reference: Child, hand: Child, file: str) -> Remote:
-        deadline = time.monotonic() + self.settings.timeout
-        return Remote(reference, hand, file=self.settings.reference.name, hand_file=file, deadline=deadline)
+        """The time limit is the submission's; the reference, which works several times as much, has its own."""
+        allowed = {"hand": self.settings.timeout, "reference": max(REFERENCE_SECONDS, self.settings.timeout)}
+        return Remote(reference, hand, file=self.settings.reference.name, hand_file=file, allowed=allowed)
 
     def _started(self) -> Child:
         """The child with the reference, loaded. Raises ValueError where that cannot be used."""

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import manualbp as mbp
 import torch_ref
-from compare.check.noise import Jitter, Measured, measure, same_randomness
+from compare.check.noise import Jitter, Measured, measure
+from compare.check.restore import same_randomness
 from compare.run.network import Part
 from compare.twin import Twin, adopt, build, copy_, loss_module, nested
 from manualbp.params import named

@@ -11,9 +11,10 @@ from torch import Tensor
 from compare.check.constants import PRECISION, THRESHOLD
 from compare.check.custom.calls import CallFailed, cast, gradients
 from compare.check.custom.setting import Combination, Expected, Results, Setting, numbers, results, rms
-from compare.check.evaluate import Comparison, Evaluation, relative_size
+from compare.check.evaluation import Comparison, Evaluation
 from compare.check.noise import Jitter
-from compare.check.suspicion import NUDGES, coherence, hull
+from compare.check.second_look import relative_size
+from compare.check.suspicion import NUDGES, around, bounds, coherence
 from compare.check.verdict import Judgement, judge, match
 
 KINKS = 64  # entries at a kink, up to which it is tested that they move together as the reference's do
@@ -100,15 +101,15 @@ def _look_closer(s: Setting, suspects: dict[str, Comparison], combination: Combi
         if plain:
             for row, value in coherence(errors, off, sizes, s.seed).items():
                 suspects[row].coherence = value
-        bounds = hull(next_to, list(suspects), s.seed)
-        jumps = {row: high - low > 1e-4 * rms(suspects[row].local) for row, (low, high) in bounds.items()}
+        hulls = {row: bounds(seen) for row, seen in around(next_to, list(suspects), s.seed).items()}
+        jumps = {row: high - low > 1e-4 * rms(suspects[row].local) for row, (low, high) in hulls.items()}
         count = sum(int(jump.sum()) for row, jump in jumps.items())
         while 0 < count <= KINKS and len(nearby) < 2 * count + NUDGES:
-            hull(next_to, list(suspects), s.seed + len(nearby))
+            around(next_to, list(suspects), s.seed + len(nearby))
     except CallFailed:
         return  # next to the inputs something fails that did not fail at them: the plain verdict stands
     if count > KINKS or _moves_along({n: suspects[n].given[0] for n in jumps}, nearby, jumps):
-        for row, found in bounds.items():
+        for row, found in hulls.items():
             suspects[row].hull = found
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from compare.check.custom.calls import Call, CallFailed, Side, accumulate, cast, comparable, gradients, reached
 from compare.check.custom.setting import Results, Setting
-from compare.check.evaluate import Comparison, Evaluation
+from compare.check.evaluation import Comparison, Evaluation
 from compare.check.noise import Jitter, measure
 from compare.check.verdict import Judgement, judge
 
