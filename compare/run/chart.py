@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 from compare.run.pictures import BLUE, GREY, INK, LINE, ORANGE, PAPER, font
 
 WIDTH, HEIGHT = 480, 330
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 56, 48
 SCALE = 2  # drawn larger and reduced, which smooths the lines
+TINT = "#fbeadf"  # from the epoch of overfitting on
+SHADES = 8  # between two colours
 
 
 def losses(
@@ -37,11 +40,13 @@ def losses(
     def y(loss: float) -> float:
         return SCALE * (HEIGHT - BOTTOM - (loss - low) / ((high - low) or 1.0) * (HEIGHT - TOP - BOTTOM))
 
-    def text(place: tuple[float, float], words: str, anchor: str, fill: str = INK) -> None:
-        draw.text(place, words, fill=fill, font=font(17 * SCALE), anchor=anchor)
+    words: list[tuple[float, float, str, str, str]] = []
+
+    def text(place: tuple[float, float], written: str, anchor: str, fill: str = INK) -> None:
+        words.append((place[0] / SCALE, place[1] / SCALE, written, anchor, fill))
 
     if overfitting is not None:
-        draw.rectangle((x(overfitting), y(high), x(last), y(low)), fill="#fbeadf")
+        draw.rectangle((x(overfitting), y(high), x(last), y(low)), fill=TINT)
     for tick in ticks:
         draw.line((x(0), y(tick), x(last), y(tick)), fill=LINE, width=SCALE)
         text((x(0) - 8 * SCALE, y(tick)), f"{tick:g}", "rm")
@@ -60,7 +65,28 @@ def losses(
         text((left + 34 * SCALE, height), name, "lm")
     said = "no overfitting seen" if overfitting is None else f"overfitting since {overfitting}"
     text((SCALE * LEFT, SCALE * 42), said if best is None else f"best epoch {best}, {said}", "lm", GREY)
-    return image.reduce(SCALE).quantize(48, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    small = image.reduce(SCALE)
+    draw = ImageDraw.Draw(small)
+    for left, top, written, anchor, fill in words:  # letters are smooth at their own size
+        draw.text((left, top), written, fill=fill, font=font(17), anchor=anchor)
+    return small.quantize(palette=_palette(), dither=Image.Dither.NONE)
+
+
+@functools.cache
+def _palette() -> Any:
+    """Every colour that is used, and what lies between it and what it is drawn on: so that files are small."""
+    shades = [
+        tuple(
+            round(a + (b - a) * k / SHADES)
+            for a, b in zip(ImageColor.getrgb(ground), ImageColor.getrgb(ink), strict=True)
+        )
+        for ground in (PAPER, TINT)
+        for ink in (INK, GREY, LINE, BLUE, ORANGE)
+        for k in range(SHADES + 1)
+    ]
+    image = Image.new("P", (1, 1))
+    image.putpalette([part for shade in shades for part in shade])
+    return image
 
 
 def _line(draw: Any, places: Sequence[tuple[float, float]], colour: str, *, dashed: bool) -> None:

@@ -15,6 +15,7 @@ from compare.names import Names, tapped
 from compare.run.agreement import Gap
 from compare.run.network import Part
 from compare.run.pair import Pair
+from compare.run.tags import is_delta
 from manualbp import named
 
 ROWS = 256  # samples of the batch that is looked at
@@ -30,24 +31,33 @@ class CloseUp:
     ours: dict[str, Tensor]
     theirs: dict[str, Tensor]
 
+    def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Both sides of each quantity that both have in the same form."""
+        return {
+            name: (own, self.theirs[name])
+            for name, own in self.ours.items()
+            if name in self.theirs and _same_form(own, self.theirs[name])
+        }
+
     def gaps(self) -> dict[str, tuple[float, float]]:
         """The largest difference of each quantity, in ulps and relative to the RMS of autograd's."""
-        gap = Gap()
-        names = [name for name, own in self.ours.items() if _same_form(own, self.theirs.get(name))]
-        for name in names:
-            gap.include(name, (self.ours[name] - self.theirs[name]).abs(), self.theirs[name])
-        return gap.each(names)
+        gap, pairs = Gap(), self.pairs()
+        for name, (own, expected) in pairs.items():
+            if not torch.equal(own, expected):
+                gap.include(name, (own - expected).abs(), expected)
+        return gap.each(pairs)
+
+
+def spacing(values: Tensor) -> Tensor:
+    """The distance of each value to the next larger one in size: one ulp."""
+    magnitude = values.abs()
+    return torch.nextafter(magnitude, torch.full_like(magnitude, torch.inf)) - magnitude
 
 
 def close_up(pair: Pair, names: Names, part: Part) -> CloseUp:
     """Run both backwards on the first rows of `part`; neither run is changed."""
     part = Part(part.x[:ROWS], part.y[:ROWS])
     return CloseUp(_by_hand(pair, names, part), _by_autograd(pair, names, part))
-
-
-def is_delta(name: str) -> bool:
-    """Whether a name is that of a pre-activation, so that its gradient is a delta."""
-    return name.startswith("z") and name[1:].rstrip("'").isdigit()
 
 
 def _by_hand(pair: Pair, names: Names, part: Part) -> dict[str, Tensor]:
@@ -94,5 +104,5 @@ def _by_autograd(pair: Pair, names: Names, part: Part) -> dict[str, Tensor]:
     }
 
 
-def _same_form(own: Tensor, expected: Tensor | None) -> bool:
-    return expected is not None and own.shape == expected.shape and own.dtype == expected.dtype
+def _same_form(own: Tensor, expected: Tensor) -> bool:
+    return own.shape == expected.shape and own.dtype == expected.dtype

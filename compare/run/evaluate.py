@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -52,13 +53,26 @@ def penalties(pair: Pair) -> tuple[float, float]:
         return float(mbp.l2.penalty(pair.net, pair.params, pair.l2)), float(twin)
 
 
-def norms(kind: str, tensors: Gradients, layers: dict[str, str]) -> dict[str, float]:
-    """The Euclidean norm of each layer's tensors, as tags such as `gradient norm/layer 2`. One wait for the device."""
-    squares: dict[str, list[Tensor]] = {}
-    for path, tensor in tensors.items():
-        norm = torch.linalg.vector_norm(tensor.detach(), dtype=torch.float64)
-        squares.setdefault(f"{kind}/{layers.get(path, path)}", []).append(norm**2)
-    if not squares:
-        return {}
-    sums = torch.stack([sum(each[1:], each[0]) for each in squares.values()]).tolist()
-    return {tag: square**0.5 for tag, square in zip(squares, sums, strict=True)}
+def norms(
+    gradients: Mapping[str, Gradients], weights: Mapping[str, Gradients], layers: Mapping[str, str]
+) -> dict[str, dict[str, float]]:
+    """By run, the Euclidean norm of each layer's gradient and parameters, as tags such as `gradient norm/layer 2`.
+
+    One wait for the device.
+    """
+    kinds = {"gradient norm": gradients, "weight norm": weights}
+    found = {
+        (run, f"{kind}/{layers.get(path, path)}", path): tensor
+        for run in weights
+        for kind, of in kinds.items()
+        for path, tensor in of[run].items()
+    }
+    if not found:
+        return {run: {} for run in weights}
+    with torch.no_grad():
+        flat = [tensor.reshape(-1).to(torch.float64) for tensor in found.values()]
+        squares = torch.stack([torch.dot(each, each) for each in flat]).tolist()
+    sums: dict[str, dict[str, float]] = {run: {} for run in weights}
+    for (run, tag, _), square in zip(found, squares, strict=True):
+        sums[run][tag] = sums[run].get(tag, 0.0) + square
+    return {run: {tag: square**0.5 for tag, square in tags.items()} for run, tags in sums.items()}

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from compare.run.crc32c import masked_crc32c
 from compare.run.jsonl import GrowingFile
 
 PREFIX = "events.out.tfevents."  # how TensorBoard knows an event file
@@ -30,12 +32,10 @@ class EventFile:
         # imported here: this module must not make `import compare` slow
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._event, self._summary = Event, Summary
         self.path = folder / f"{PREFIX}{_later(folder):.6f}.{os.getpid()}"
         self._file = GrowingFile(self.path)
-        self._records = RecordWriter(_Whole(self._file))
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         self._write(Event(wall_time=time.time(), step=first_step, session_log=SessionLog(status=SessionLog.START)))
 
@@ -62,7 +62,7 @@ class EventFile:
         self._file.close()
 
     def _write(self, event: Any) -> None:
-        self._records.write(event.SerializeToString())
+        self._file.append(_record(event.SerializeToString()))
 
 
 def _later(folder: Path) -> float:
@@ -77,8 +77,12 @@ def _later(folder: Path) -> float:
     return max(time.time(), latest + 1e-6)
 
 
-class _Whole:
-    """What `RecordWriter` writes to: each of its writes is one whole record."""
-
-    def __init__(self, file: GrowingFile) -> None:
-        self.write = file.append
+def _record(data: bytes) -> bytes:
+    """`data` as TensorBoard reads it: its length and their checksums, the numbers in little-endian."""
+    length = struct.pack("<Q", len(data))
+    return b"%b%b%b%b" % (
+        length,
+        struct.pack("<I", masked_crc32c(length)),
+        data,
+        struct.pack("<I", masked_crc32c(data)),
+    )

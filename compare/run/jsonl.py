@@ -117,7 +117,11 @@ def encode_line(record: Mapping[str, Any]) -> bytes:
     Non-finite numbers become the strings "nan", "inf" and "-inf", as JSON has none; what is no JSON value is taken as
     a number (a tensor of one element, a NumPy scalar). A float is written so that it reads back bit for bit.
     """
-    body = json.dumps(plain(record), allow_nan=False, separators=(",", ":"))[:-1].encode()
+    try:  # most records are JSON's own already, which is known sooner by writing it
+        text = json.dumps(record, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError):
+        text = json.dumps(plain(record), allow_nan=False, separators=(",", ":"))
+    body = text[:-1].encode()
     return b'%b,"crc32":"%08x"}\n' % (body, zlib.crc32(body))
 
 

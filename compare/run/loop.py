@@ -199,7 +199,9 @@ class Loop:
         on_validation = evaluate(self.pair, self.validation, classes=self.classes)
         scores: dict[str, dict[str, float]] = {}
         layers = {path: layer_of(name) for path, name in self.names.parameters.items()}
-        for i, (run, penalty) in enumerate(zip(("manual", "autograd"), penalties(self.pair), strict=True)):
+        weights = {run: self.pair.weights(run) for run in ("manual", "autograd")}
+        sizes = norms(dict(zip(weights, self.steps.last, strict=True)), weights, layers)
+        for i, (run, penalty) in enumerate(zip(weights, penalties(self.pair), strict=True)):
             tags = {
                 "loss/train": on_training[i].loss,
                 "loss/val": on_validation[i].loss,
@@ -208,9 +210,7 @@ class Loop:
             for which, score in (("train", on_training[i]), ("val", on_validation[i])):
                 if score.accuracy is not None:
                     tags[f"accuracy/{which}"] = score.accuracy
-            sizes = norms("gradient norm", self.steps.last[i], layers)
-            sizes |= norms("weight norm", self.pair.weights(run), layers)
-            scores[run] = tags | sizes | update_tags(sizes, self.pair.lr)
+            scores[run] = tags | sizes[run] | update_tags(sizes[run], self.pair.lr)
         if self.steps.agreement.checked:
             scores["gap"] = self._gap()
         self.epochs.append(self.epoch)
@@ -221,8 +221,10 @@ class Loop:
             scores[run] |= late
             self._remember({run: late})
         seconds = self.seconds
-        self.record.scalars(self.epoch, scores)
-        self.watch.evaluated(self)
+        if deltas := self.watch.evaluated(self):
+            self.record.scalars(self.epoch, scores | {"gap": scores.get("gap", {}) | deltas})
+        else:
+            self.record.scalars(self.epoch, scores)
         self.record.timing(self.epoch, {"seconds": seconds, "steps": self.done})
         for which, part, both in (
             ("training", self.training, on_training),
@@ -252,7 +254,7 @@ class Loop:
             "gap/ulp worst so far": self.worst[0],
             "gap/relative largest": relative,
             "gap/relative worst so far": self.worst[1],
-        } | gap_tags(GAPS["parameters"], named, self.history["gap"])
+        } | gap_tags(GAPS["parameters"], named, {tag: values[-1] for tag, values in self.history["gap"].items()})
 
     def _out_of_patience(self) -> bool:
         losses = self.history["manual"]["loss/val"]

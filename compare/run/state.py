@@ -37,6 +37,7 @@ def freeze(loop: Loop, state: dict[str, Any]) -> Checkpoint:
             "epoch": loop.epoch,
             "position": loop.position,
             "worst": list(loop.worst),
+            "watch": loop.watch.state(),
             "seconds": loop.seconds,
             "tags": {run: list(tags) for run, tags in loop.history.items()},
             "agreement": judged,
@@ -67,6 +68,7 @@ def thaw(loop: Loop, checkpoint: Checkpoint) -> None:
     loop.epochs = tensors["epochs"].tolist()
     loop.epoch, loop.position, loop.done = int(state["epoch"]), int(state["position"]), checkpoint.step
     loop.worst = (float(state["worst"][0]), float(state["worst"][1]))
+    loop.watch.restore(state.get("watch", {}))  # not in checkpoints of version 0.1.0's first runs
     loop.seconds_before = float(state["seconds"])
     _set_generators(loop, _under("generator ", tensors))
 

@@ -19,6 +19,11 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 from torch import Tensor
 
+OPTIONS = (
+    *("data", "hidden", "activation", "loss", "init", "update", "batch_size", "epochs", "lr", "l2", "dtype", "device"),
+    "seed",
+)
+METRICS = ("loss/val", "loss/train", "accuracy/val", "overfitting/since epoch")
 BINS = 24
 MOST = 2**17  # entries that a histogram counts: every k-th of more
 
@@ -117,6 +122,13 @@ def hyperparameters(options: Mapping[str, Any], metrics: Sequence[str], group: s
     ]
 
 
+def session(config: Mapping[str, Any], name: str, run: str, *, classes: bool) -> list[Any]:
+    """The hyper-parameters of one of a run's two networks."""
+    options = {option: _plain(config[option]) for option in OPTIONS if option in config} | {"gradient": run}
+    metrics = [tag for tag in METRICS if classes or not tag.startswith("accuracy")]
+    return hyperparameters(options, metrics, f"{name} {run}")
+
+
 def session_ended(*, well: bool) -> Any:
     """The end of that session."""
     status = api_pb2.STATUS_SUCCESS if well else api_pb2.STATUS_FAILURE
@@ -127,6 +139,10 @@ def session_ended(*, well: bool) -> Any:
 def _hparams(tag: str, data: Any) -> Any:
     metadata = hparams_metadata.create_summary_metadata(data)
     return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=hparams_metadata.NULL_TENSOR)])
+
+
+def _plain(option: Any) -> Any:
+    return option if isinstance(option, bool | int | float | str) else "-".join(map(str, option or ())) or "none"
 
 
 def _string_tensor(text: bytes) -> Any:
