@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from manualbp.engines.compiled.blas import addresses, on_threads, product
-from manualbp.engines.compiled.layout import Layout
+from manualbp.engines.compiled.layout import Layout, Where
 from manualbp.engines.compiled.minibatch import epoch as minibatch_epoch
 from manualbp.engines.compiled.stochastic import epoch as stochastic_epoch
+from manualbp.engines.engine import spans
 from manualbp.engines.plan import require_batches, stages
 from manualbp.layer import Grads, Layer, Params
 from manualbp.loss import Loss
@@ -48,35 +49,41 @@ class Compiled:
     @torch.no_grad()
     def train(self, params: Params, x: Tensor, y: Tensor, order: Tensor, size: int, *, lr: float, l2: float) -> Tensor:
         """One step for each `size` rows of `order`, in one call."""
+        spans(len(order), size)  # tells of a size that is none
+        if len(order) and not (int(order.min()) >= 0 and int(order.max()) < len(x)):
+            raise ValueError(
+                f"order must hold rows from 0 to {len(x) - 1}, got {int(order.min())} to {int(order.max())}"
+            )
+        size = min(size, max(len(order), 1))
         layout = self._ready(params, x, y, size)
-        layout.take(params)
-        factors = (-lr, 1 - lr * l2, 1.0)
-        losses = self._run(layout, layout.theta, x, y, order, size, factors)
-        layout.give(params)
+        tidy = _contiguous(params)
+        where = layout.where(tidy)
+        losses = self._run(layout, where, where.base, x, y, order, size, (-lr, 1 - lr * l2, 1.0))
+        _copy_back(params, tidy)
         return losses
 
     @torch.no_grad()
     def gradients(self, params: Params, x: Tensor, y: Tensor, *, l2: float) -> tuple[Tensor, Grads]:
         """The same call with other factors: gradient = l2 W + dJ/dW, where the update is (1 - lr l2) W - lr dJ/dW."""
         layout = self._ready(params, x, y, len(x))
-        layout.take(params)
-        gradient = layout.theta.copy()
-        losses = self._run(layout, gradient, x, y, torch.arange(len(x)), len(x), (1.0, l2, 0.0))
+        where = Where(layout.copied(params), layout.w, layout.b)
+        gradient = where.base.copy()
+        losses = self._run(layout, where, gradient, x, y, torch.arange(len(x)), len(x), (1.0, l2, 0.0))
         return losses[0], layout.nested(params, gradient)
 
-    def _ready(self, params: Params, x: Tensor, y: Tensor, size: int) -> Layout:
+    def _ready(self, params: Params, x: Tensor, y: Tensor, rows: int) -> Layout:
         require_batches(self.plan, params, x, y)
         if x.device.type != "cpu":
             raise ValueError(f"the compiled engine runs on the CPU, got tensors on {x.device}; use fused or graph")
-        rows = min(size, len(x)) if size > 1 else 1
         layout = self._layout
-        if layout is None or layout.rows != rows or layout.theta.dtype != x.numpy().dtype:
+        if layout is None or layout.rows != rows or layout.v.dtype != x.numpy().dtype:
             layout = self._layout = Layout(self.plan, self.loss, rows, x.dtype)
         return layout
 
     def _run(
         self,
         layout: Layout,
+        where: Where,
         to: np.ndarray[Any, Any],
         x: Tensor,
         y: Tensor,
@@ -84,24 +91,25 @@ class Compiled:
         size: int,
         factors: tuple[float, float, float],
     ) -> Tensor:
-        kind = layout.theta.dtype.type
+        kind = layout.v.dtype.type
         steps = -(-len(order) // size)
         losses = np.zeros(steps, kind)
         if not steps:
             return torch.from_numpy(losses)
         both = x.contiguous().numpy(), self._targets(y, x.dtype).numpy()
-        common = (
-            layout.theta, to, layout.v, layout.width, layout.w, layout.b, layout.z, layout.a, layout.delta,
-            layout.kinds, layout.c, layout.biased, layout.loss, *both, order.contiguous().numpy(),
-        )  # fmt: skip
+        places = where.base, to, layout.v, layout.width, where.w, where.b, layout.z, layout.a, layout.da
+        task = layout.kinds, layout.c, layout.biased, layout.loss, *both, order.contiguous().numpy()
         typed = (kind(factors[0]), kind(factors[1]), kind(factors[2]))
         if size == 1:
-            stochastic_epoch(*common, typed, layout.target, layout.scratch, losses)
+            stochastic_epoch(*places, *task, typed, layout.target, layout.scratch, losses)
             return torch.from_numpy(losses)
         name, function = self._function(layout, size)
         with on_threads(name, torch.get_num_threads()):
             loops = self.loops if function else NEVER_CALL
-            minibatch_epoch(*common, size, typed, layout.target, layout.scratch, losses, function, loops)
+            blocks = layout.block, layout.again
+            minibatch_epoch(
+                *places, *blocks, *task, size, typed, layout.target, layout.scratch, losses, function, loops
+            )
         return torch.from_numpy(losses)
 
     def _targets(self, y: Tensor, dtype: torch.dtype) -> Tensor:
@@ -119,7 +127,7 @@ class Compiled:
         if self.wanted == "loops" or (largest * size < self.loops and self.wanted == "auto"):
             return "loops", 0
         if self._chosen is None:
-            found = addresses(layout.theta.dtype)
+            found = addresses(layout.v.dtype)
             if self.wanted not in ("auto", *found):
                 there = ", ".join(("auto", "loops", *found))
                 raise ValueError(f"product {self.wanted!r} is not in reach of the compiled engine; choose of {there}")
@@ -131,7 +139,7 @@ class Compiled:
 
     def _seconds(self, item: tuple[str, int], layout: Layout, size: int) -> float:
         stage = max((stage.linear for stage in self.plan), key=lambda linear: linear.n_in * linear.n_out)
-        kind = layout.theta.dtype
+        kind = layout.v.dtype
         A, B = np.ones((stage.n_out, stage.n_in), kind), np.ones((size, stage.n_in), kind)
         C = np.zeros((size, stage.n_out), kind)
         taken = []
@@ -141,3 +149,15 @@ class Compiled:
                 product(item[1], A, B, C, kind.type(1), kind.type(0))
                 taken.append(time.perf_counter() - start)
         return min(taken)
+
+
+def _contiguous(params: Params) -> Params:
+    """The parameters with rows end to end: themselves, but for those that lie otherwise."""
+    return tuple({name: tensor.contiguous() for name, tensor in own.items()} for own in params)
+
+
+def _copy_back(params: Params, tidy: Params) -> None:
+    for own, trained in zip(params, tidy, strict=True):
+        for name, tensor in own.items():
+            if tensor is not trained[name]:
+                tensor.copy_(trained[name])
