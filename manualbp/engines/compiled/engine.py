@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manualbp.engines.compiled.blas import addresses, on_threads, product
+from manualbp.engines.compiled.blas import ALONE, addresses, on_threads, three
 from manualbp.engines.compiled.layout import Layout, Where
 from manualbp.engines.compiled.minibatch import epoch as minibatch_epoch
 from manualbp.engines.compiled.stochastic import epoch as stochastic_epoch
@@ -26,6 +26,7 @@ from manualbp.loss import Loss
 LOOPS = 4096  # multiplications of a product below which loops are faster than a call
 NEVER_CALL = 2**62
 TRIALS = 5
+LARGEST = 1024  # rows and columns of the matrices that products are tried out on, at most: it takes room
 
 
 class Compiled:
@@ -104,7 +105,7 @@ class Compiled:
             stochastic_epoch(*places, *task, typed, layout.target, layout.scratch, losses)
             return torch.from_numpy(losses)
         name, function = self._function(layout, size)
-        with on_threads(name, torch.get_num_threads()):
+        with on_threads(name):
             loops = self.loops if function else NEVER_CALL
             blocks = layout.block, layout.again
             minibatch_epoch(
@@ -122,7 +123,7 @@ class Compiled:
         return torch.zeros(len(y), classes, dtype=dtype).scatter_(1, y[:, None], 1.0)
 
     def _function(self, layout: Layout, size: int) -> tuple[str, int]:
-        """The BLAS to use: the fastest of those in reach on the largest product of this network, tried out once."""
+        """The BLAS to use: the fastest of those in reach on the largest layer of this network, tried out once."""
         largest = max(stage.linear.n_in * stage.linear.n_out for stage in self.plan)
         if self.wanted == "loops" or (largest * size < self.loops and self.wanted == "auto"):
             return "loops", 0
@@ -133,22 +134,27 @@ class Compiled:
                 raise ValueError(f"product {self.wanted!r} is not in reach of the compiled engine; choose of {there}")
             if self.wanted == "auto" and not found:
                 return "loops", 0
-            named = found if self.wanted == "auto" else {self.wanted: found[self.wanted]}
-            self._chosen = min(named.items(), key=lambda item: self._seconds(item, layout, size))
+            several = torch.get_num_threads() > 1
+            tried = [name for name in found if several or not name.endswith(ALONE)]
+            name = self._fastest(tried, found, layout, size) if self.wanted == "auto" else self.wanted
+            self._chosen = name, found[name]
         return self._chosen
 
-    def _seconds(self, item: tuple[str, int], layout: Layout, size: int) -> float:
+    def _fastest(self, names: list[str], found: dict[str, int], layout: Layout, size: int) -> str:
         stage = max((stage.linear for stage in self.plan), key=lambda linear: linear.n_in * linear.n_out)
         kind = layout.v.dtype
-        A, B = np.ones((stage.n_out, stage.n_in), kind), np.ones((size, stage.n_in), kind)
-        C = np.zeros((size, stage.n_out), kind)
-        taken = []
-        with on_threads(item[0], torch.get_num_threads()):
-            for _ in range(TRIALS):
-                start = time.perf_counter()
-                product(item[1], A, B, C, kind.type(1), kind.type(0))
-                taken.append(time.perf_counter() - start)
-        return min(taken)
+        units, n, m = (min(count, LARGEST) for count in (stage.n_out, stage.n_in, size))
+        W, a, z = np.ones((units, n), kind), np.ones((n, m), kind), np.zeros((units, m), kind)
+        taken: dict[str, float] = dict.fromkeys(names, float("inf"))
+        for _ in range(TRIALS):
+            for name in names:  # in turns
+                with on_threads(name):
+                    for _ in range(2):  # the first may wake threads
+                        start = time.perf_counter()
+                        three(found[name], W, a, z, m, kind.type(1), kind.type(0))
+                        seconds = time.perf_counter() - start
+                taken[name] = min(taken[name], seconds)
+        return min(names, key=lambda name: taken[name])
 
 
 def _contiguous(params: Params) -> Params:
