@@ -132,11 +132,12 @@ class Fused:
         """Room for batches of up to `rows` samples of x's dtype, on its device."""
         kept = self._buffers
         if kept is None or len(kept.a[0]) < rows or kept.x.dtype != x.dtype or kept.x.device != x.device:
-            kept = self._buffers = _allocated(self.plan, x, rows)
+            self._buffers = None
             if self.wanted == "auto":  # the first time, and then for good
                 layers = [(stage.linear.n_out, stage.linear.n_in) for stage in self.plan]
                 self.wanted, self.products = products("auto", x.device, x.dtype, self.matmul, layers, rows)
                 self.product = self.wanted
+            kept = self._buffers = _allocated(self.plan, x, rows)
         return kept
 
 

@@ -19,6 +19,7 @@ Matmul = Literal["ieee", "tf32", "bf16"]
 
 TRIALS = 5
 CLEARLY = 0.95  # another way than torch's has to take less than this share of its time
+LARGEST = 512  # rows and columns of the matrices that ways are tried out on, at most
 LARGE = 2**24  # multiplications below which the choice is not worth measuring
 
 
@@ -123,6 +124,7 @@ def fastest(layers: Sequence[tuple[int, int]], rows: int) -> str:
     n_out, n_in = max(layers, key=lambda shape: shape[0] * shape[1], default=(1, 1))
     if rows * n_out * n_in < LARGE:
         return "torch"
+    n_out, n_in, rows = (min(count, LARGEST) for count in (n_out, n_in, rows))  # trying out takes room too
     key = (n_out, n_in, rows, torch.get_num_threads())
     if key not in _fastest:
         a, delta, W = torch.ones(rows, n_in), torch.zeros(rows, n_out), torch.ones(n_out, n_in)

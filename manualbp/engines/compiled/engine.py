@@ -7,6 +7,7 @@ minibatch.py for more.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -76,6 +77,7 @@ class Compiled:
         require_batches(self.plan, params, x, y)
         if x.device.type != "cpu":
             raise ValueError(f"the compiled engine runs on the CPU, got tensors on {x.device}; use fused or graph")
+        self._function(x.dtype, rows)  # before there are buffers: trying out takes room too
         layout = self._layout
         if layout is None or layout.rows != rows or layout.v.dtype != x.numpy().dtype:
             layout = self._layout = Layout(self.plan, self.loss, rows, x.dtype)
@@ -104,7 +106,7 @@ class Compiled:
         if size == 1:
             stochastic_epoch(*places, *task, typed, layout.target, layout.scratch, losses)
             return torch.from_numpy(losses)
-        name, function = self._function(layout, size)
+        name, function = self._function(x.dtype, size)
         with on_threads(name):
             loops = self.loops if function else NEVER_CALL
             blocks = layout.block, layout.again
@@ -122,13 +124,14 @@ class Compiled:
             raise ValueError(f"class indices must be from 0 to {classes - 1}, got {int(y.min())} to {int(y.max())}")
         return torch.zeros(len(y), classes, dtype=dtype).scatter_(1, y[:, None], 1.0)
 
-    def _function(self, layout: Layout, size: int) -> tuple[str, int]:
+    def _function(self, dtype: torch.dtype, size: int) -> tuple[str, int]:
         """The BLAS to use: the fastest of those in reach on the largest layer of this network, tried out once."""
         largest = max(stage.linear.n_in * stage.linear.n_out for stage in self.plan)
-        if self.wanted == "loops" or (largest * size < self.loops and self.wanted == "auto"):
+        if size == 1 or self.wanted == "loops" or (largest * size < self.loops and self.wanted == "auto"):
             return "loops", 0
         if self._chosen is None:
-            found = addresses(layout.v.dtype)
+            kind = torch.empty(0, dtype=dtype).numpy().dtype
+            found = addresses(kind)
             if self.wanted not in ("auto", *found):
                 there = ", ".join(("auto", "loops", *found))
                 raise ValueError(f"product {self.wanted!r} is not in reach of the compiled engine; choose of {there}")
@@ -136,22 +139,24 @@ class Compiled:
                 return "loops", 0
             several = torch.get_num_threads() > 1
             tried = [name for name in found if several or not name.endswith(ALONE)]
-            name = self._fastest(tried, found, layout, size) if self.wanted == "auto" else self.wanted
+            name = self._fastest(tried, found, kind, size) if self.wanted == "auto" else self.wanted
             self._chosen = name, found[name]
         return self._chosen
 
-    def _fastest(self, names: list[str], found: dict[str, int], layout: Layout, size: int) -> str:
+    def _fastest(self, names: list[str], found: dict[str, int], kind: np.dtype[Any], size: int) -> str:
         stage = max((stage.linear for stage in self.plan), key=lambda linear: linear.n_in * linear.n_out)
-        kind = layout.v.dtype
         units, n, m = (min(count, LARGEST) for count in (stage.n_out, stage.n_in, size))
-        W, a, z = np.ones((units, n), kind), np.ones((n, m), kind), np.zeros((units, m), kind)
+        # so that a, multiplied by W and its transpose again and again, stays as it is
+        W = np.full((units, n), 1 / math.sqrt(units * n), kind)
+        a, z = np.ones((n, m), kind), np.zeros((units, m), kind)
+        one, none, tiny = (kind.type(value) for value in (1, 0, 1e-30))
         taken: dict[str, float] = dict.fromkeys(names, float("inf"))
         for _ in range(TRIALS):
             for name in names:  # in turns
                 with on_threads(name):
                     for _ in range(2):  # the first may wake threads
                         start = time.perf_counter()
-                        three(found[name], W, a, z, m, kind.type(1), kind.type(0))
+                        three(found[name], W, a, z, m, one, none, tiny)
                         seconds = time.perf_counter() - start
                 taken[name] = min(taken[name], seconds)
         return min(names, key=lambda name: taken[name])

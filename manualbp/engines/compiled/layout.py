@@ -62,7 +62,7 @@ class Layout:
         self.block = widest if rows == 1 else max(BLOCK, BLOCK_VALUES // rows)
         self.da = self._value(max(min(widest, self.block), plan[-1].linear.n_out))
         self.target, self.scratch = self._value(plan[-1].linear.n_out), self._value(4)
-        self.v = _aligned(self.values, numpy_type)
+        self.v = torch.zeros(self.values, dtype=dtype).numpy()  # torch begins it at a cache line
         self.nothing = np.zeros(widest, numpy_type)  # the bias where there is none
 
     def _parameter(self, count: int) -> int:
@@ -114,10 +114,3 @@ def _constant(activation: object) -> float:
     if isinstance(activation, LeakyReLU):
         return activation.slope
     return activation.alpha if isinstance(activation, ELU) else 0.0
-
-
-def _aligned(count: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Zeros that begin at a cache line."""
-    spare = np.zeros(count + 64 // dtype.itemsize, dtype)
-    start = -spare.ctypes.data % 64 // dtype.itemsize
-    return spare[start : start + count]
