@@ -45,8 +45,10 @@ class Compiled:
 
     @property
     def product(self) -> str:
-        """The BLAS in use, or "loops" where none was needed."""
-        return self._chosen[0] if self._chosen else "loops"
+        """The BLAS in use or asked for, or "loops" where none was needed."""
+        if self._chosen:
+            return self._chosen[0]
+        return "loops" if self.wanted == "auto" else self.wanted
 
     @torch.no_grad()
     def train(self, params: Params, x: Tensor, y: Tensor, order: Tensor, size: int, *, lr: float, l2: float) -> Tensor:
