@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="*", help="default: 1 and all cores")
     parser.add_argument("--points", nargs="*", help="such as 3-3-1@64; default: the whole grid")
     parser.add_argument("--compile-modes", nargs="*", default=["default", "max-autotune"], help="of torch.compile")
+    parser.add_argument("--only", nargs="*", help="contestants whose names hold one of these words; default: all")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: for a busy machine, one thread")
     parser.add_argument("--rounds", type=int, help="of each point; default: 5 to 21")
     parser.add_argument("--note", default="", help="stands above the table, such as what else the machine was doing")
@@ -65,7 +66,7 @@ def main() -> None:
             print(key, flush=True)
             asked = {
                 "widths": widths, "batch": batch, "steps": steps, "rounds": options.rounds or rounds, "threads": count,
-                "device": options.device, "compile_modes": options.compile_modes, "limit": True,
+                "device": options.device, "compile_modes": options.compile_modes, "limit": True, "only": options.only,
             }  # fmt: skip
             result = child(asked)
             if result is not None:

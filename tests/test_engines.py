@@ -18,13 +18,15 @@ from compare.check.constants import PROBES
 from compare.check.noise import Jitter, Measured, measure
 from compare.check.verdict import match
 from compare.twin import nested
-from manualbp.engines import Engine
+from manualbp.engines import Engine, stages
+from manualbp.engines import fused as fused_file
 from manualbp.engines.fused import Fused
 from manualbp.engines.graph import Graph
 from manualbp.engines.reference import Reference
 from manualbp.params import named
 
 pytest.importorskip("numba", reason="the compiled engine needs the extra fast")
+from manualbp.engines.compiled import layout as layout_file
 from manualbp.engines.compiled.engine import Compiled
 
 CPU = torch.device("cpu")
@@ -54,6 +56,14 @@ def network(activation: mbp.Layer) -> mbp.Sequential:
     xavier = mbp.Xavier()
     return mbp.Sequential(
         [mbp.Linear(INPUTS, 13, xavier), activation, mbp.Linear(13, 5, xavier, bias=False), mbp.Linear(5, OUTPUTS)]
+    )
+
+
+def wide(activation: mbp.Layer) -> mbp.Sequential:
+    """Two hidden layers, the last of them wider than the inputs."""
+    xavier = mbp.Xavier()
+    return mbp.Sequential(
+        [mbp.Linear(INPUTS, 13, xavier), activation, mbp.Linear(13, 11, xavier), activation, mbp.Linear(11, OUTPUTS)]
     )
 
 
@@ -162,3 +172,55 @@ def test_a_wrong_update_is_seen() -> None:
     ours = trained(Compiled(net, loss), start(net, dtype), x, y, steps=1, size=9, l2=1.01e-2)
     with pytest.raises(AssertionError, match=r"0\.W is"):
         same(ours, measured, "compiled")
+
+
+@both_dtypes
+@pytest.mark.parametrize("activation", [mbp.Sigmoid(), mbp.SiLU()], ids=lambda layer: type(layer).__name__)
+def test_large_networks_save_room(activation: mbp.Layer, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deltas take the place of activations block by block, x stands where a later a will, more samples than FEW."""
+    for module in (fused_file, layout_file):
+        for name, value in (("BLOCK", 4), ("BLOCK_VALUES", 1), ("LARGE", 1)):
+            monkeypatch.setattr(module, name, value)
+    net, loss, size = wide(activation), mbp.CrossEntropy(), 40
+    x, y = batch(loss, dtype, rows=ROWS)
+    rows = order(2, size)
+    for run in (
+        lambda engine, params, x, y: dict(named(engine.gradients(params, x[rows], y[rows], l2=1e-2)[1])),
+        functools.partial(trained, steps=2, size=size, l2=1e-2),
+    ):
+        measured = floor_of(net, loss, dtype, run)
+        for name, build in ENGINES.items():
+            same(run(build(net, loss, dtype), start(net, dtype), x, y), measured, name)
+    for kept in (
+        Fused(net, loss, device=CPU, dtype=dtype).buffers(x, size),
+        layout_file.Layout(stages(net, loss), loss, size, dtype),
+    ):
+        assert kept.again
+        assert kept.block < 11
+
+
+def test_weights_that_do_not_lie_row_by_row() -> None:
+    net, loss = wide(mbp.Tanh()), mbp.SquaredError()
+    x, y = batch(loss, torch.float64)
+    expected = trained(Compiled(net, loss), start(net, torch.float64), x, y, steps=2, size=9, l2=1e-2)
+    params = start(net, torch.float64)
+    for own in params:
+        if own:
+            own["W"] = own["W"].t().contiguous().t()
+    found = trained(Compiled(net, loss), params, x, y, steps=2, size=9, l2=1e-2)
+    assert all(torch.equal(found[path], expected[path]) for path in expected)
+
+
+def test_more_rows_than_there_are_and_fewer_than_a_batch() -> None:
+    net, loss = wide(mbp.Tanh()), mbp.SquaredError()
+    x, y = batch(loss, torch.float64)
+    for rows in (torch.arange(60) % ROWS, torch.tensor([3])):
+        by_hand, compiled = start(net, torch.float64), start(net, torch.float64)
+        Reference(net, loss).train(by_hand, x, y, rows, 40, lr=0.05, l2=1e-2)
+        Compiled(net, loss).train(compiled, x, y, rows, 40, lr=0.05, l2=1e-2)
+        for (path, expected), (_, found) in zip(named(by_hand), named(compiled), strict=True):
+            assert torch.allclose(found, expected, rtol=1e-12, atol=1e-14), path
+    with pytest.raises(ValueError, match="rows from 0 to 22, got 0 to 23"):
+        Compiled(net, loss).train(by_hand, x, y, torch.arange(24), 4, lr=0.05, l2=0.0)
+    with pytest.raises(ValueError, match="at least one sample"):
+        Compiled(net, loss).train(by_hand, x, y, torch.arange(4), 0, lr=0.05, l2=0.0)

@@ -83,6 +83,19 @@ def test_auto_says_what_it_took() -> None:
         build("fastest", net, loss, device=torch.device("cpu"), dtype=torch.float64)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e35, float("nan")])
+def test_auto_leaves_the_parameters_as_they_are(scale: float) -> None:
+    """It measures in place where nothing can overflow, and on a copy elsewhere."""
+    net, loss = mbp.Sequential([mbp.Linear(40, 200), mbp.Tanh(), mbp.Linear(200, 3)]), mbp.CrossEntropy()
+    params = net.init(torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
+    params[0]["W"].mul_(scale)
+    before = [{name: tensor.clone() for name, tensor in own.items()} for own in params]
+    choice = auto(net, loss, params, torch.randn(60, 40), torch.arange(60) % 3, 40)
+    for own, kept in zip(params, before, strict=True):
+        assert all(torch.allclose(own[name], kept[name], rtol=0, atol=0, equal_nan=True) for name in own)
+    assert choice.engine.product != "auto"
+
+
 def test_products_agree() -> None:
     g = torch.Generator().manual_seed(0)
     a, W, b, delta = (torch.randn(*s, generator=g) for s in ((9, 7), (5, 7), (5,), (9, 5)))

@@ -26,7 +26,7 @@ TwinLoss = Literal["exact", "stock"]
 DType = Literal["float32", "float64"]
 Device = Literal["auto", "cpu", "cuda"]
 EngineChoice = Literal["auto", "reference", "fused", "compiled", "graph"]
-ProductName = Literal["auto", "torch", "onednn", "mkl", "openblas", "loops"]
+ProductName = Literal["auto", "torch", "onednn", "mkl", "openblas", "mkl-1", "openblas-1", "loops"]
 Matmul = Literal["ieee", "tf32", "bf16"]
 
 CHOICES: dict[str, tuple[str, ...]] = {

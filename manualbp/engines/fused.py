@@ -1,11 +1,13 @@
 """The engine `fused`: torch's operations, each into a buffer that is already there. For large networks, CPU and GPU.
 
-Exploits that nothing has to be recorded: buffers are allocated once a shape, activations and deltas are overwritten
-where the derivation is done with them, the gradient of the inputs, which nobody asked for, is never computed, and
+Exploits that nothing has to be recorded: buffers are allocated once a shape, the gradient of the inputs, which nobody
+asked for, is never computed, and
 
     W = (1 - lr l2) W - lr delta^T a
 
-is one matrix product that accumulates: gradient, L2 and update in one, with no gradient ever stored.
+is one matrix product that accumulates: gradient, L2 and update in one, with no gradient ever stored. And that W is done
+with column by column: once those that lead to some units of the layer below have passed dJ/da on and are updated,
+these units' delta takes the place of their a. So memory holds the weights, one array a layer, and little else.
 """
 
 from __future__ import annotations
@@ -22,15 +24,20 @@ from manualbp.engines.products import Matmul, products, tensor_float_32
 from manualbp.layer import Grads, Layer, Params
 from manualbp.loss import Loss
 
+BLOCK, BLOCK_VALUES = 256, 2**17  # on a CPU dJ/da is there for so many units, or so many numbers, at a time
+LARGE = 2**18  # numbers of x
+
 
 @dataclass(frozen=True)
 class Buffers:
     """Room for the largest batch; a smaller one takes the first rows of each."""
 
     x: Tensor
+    again: bool  # x stands where a later a will, and is gathered again once that is done with
     z: list[Tensor]
     a: list[Tensor]  # a[l] is z[l] where the activation overwrites
-    delta: list[Tensor]  # of the hidden layers
+    da: Tensor
+    block: int  # units that da has room for
 
 
 class Fused:
@@ -93,7 +100,8 @@ class Fused:
         """One batch; to W = beta (to W) + alpha dJ/dW, to b = beta_b (to b) + alpha dJ/db. Returns J."""
         alpha, beta, beta_b = factors
         m = len(rows)
-        below = [torch.index_select(x, 0, rows, out=buffers.x[:m])]  # a[l-1] of each layer l
+        inputs = buffers.x[: m * x.shape[1]].view(m, -1)
+        below = [torch.index_select(x, 0, rows, out=inputs)]  # a[l-1] of each layer l
         z = [each[:m] for each in buffers.z]
         a = [each[:m] for each in buffers.a]
         for l, (stage, (W, b)) in enumerate(zip(self.plan, weights, strict=True)):
@@ -101,30 +109,35 @@ class Fused:
             activate(stage.activation, z[l], a[l])
             below.append(a[l])
         J, cache = self.loss.forward(a[-1], y.index_select(0, rows))
-        delta = self.loss.backward(cache)
-        times_slope_(self.plan[-1].activation, z[-1], a[-1], delta)
+        # delta[L], and all below, in place of a
+        times_slope_(self.plan[-1].activation, z[-1], a[-1], self.loss.backward(cache))
         for l in range(len(self.plan) - 1, -1, -1):
-            W, (to_W, to_b) = weights[l][0], to[l]
-            if l > 0:
-                passed = buffers.delta[l - 1][:m]
-                self.products.backward(delta, W, passed)  # with W before its update
-            self.products.accumulate_(to_W, delta, below[l], beta, alpha)
+            delta, W, (to_W, to_b) = a[l], weights[l][0], to[l]
+            if l == 0:
+                if buffers.again:
+                    torch.index_select(x, 0, rows, out=inputs)
+                self.products.accumulate_(to_W, delta, inputs, beta, alpha)
+            for start in range(0, W.shape[1] if l > 0 else 0, buffers.block):
+                units = slice(start, min(start + buffers.block, W.shape[1]))
+                part = a[l - 1][:, units]
+                da = buffers.da[: part.numel()].view_as(part)
+                self.products.backward(delta, W[:, units], da)  # with W before its update
+                self.products.accumulate_(to_W[:, units], delta, part, beta, alpha)
+                times_slope_(self.plan[l - 1].activation, z[l - 1][:, units], part, da)
             if to_b is not None:
                 to_b.mul_(beta_b).add_(delta.sum(0), alpha=alpha)
-            if l > 0:
-                times_slope_(self.plan[l - 1].activation, z[l - 1], a[l - 1], passed)
-                delta = passed
         return J
 
     def buffers(self, x: Tensor, rows: int) -> Buffers:
         """Room for batches of up to `rows` samples of x's dtype, on its device."""
         kept = self._buffers
-        if kept is None or len(kept.x) < rows or kept.x.dtype != x.dtype or kept.x.device != x.device:
-            kept = self._buffers = _allocated(self.plan, x, rows)
+        if kept is None or len(kept.a[0]) < rows or kept.x.dtype != x.dtype or kept.x.device != x.device:
+            self._buffers = None
             if self.wanted == "auto":  # the first time, and then for good
                 layers = [(stage.linear.n_out, stage.linear.n_in) for stage in self.plan]
                 self.wanted, self.products = products("auto", x.device, x.dtype, self.matmul, layers, rows)
                 self.product = self.wanted
+            kept = self._buffers = _allocated(self.plan, x, rows)
         return kept
 
 
@@ -134,8 +147,9 @@ def _allocated(plan: tuple[Stage, ...], x: Tensor, rows: int) -> Buffers:
         each if isinstance(stage.activation, OVERWRITES) else torch.empty_like(each)
         for each, stage in zip(z, plan, strict=True)
     ]
-    widest = max((stage.linear.n_out for stage in plan[:-1]), default=0)
-    # two are enough: a layer's delta is done with once the one below it has its own
-    both = [x.new_empty(rows * widest) for _ in range(min(2, len(plan) - 1))]
-    delta = [both[l % 2][: rows * s.linear.n_out].view(rows, s.linear.n_out) for l, s in enumerate(plan[:-1])]
-    return Buffers(x.new_empty(rows, x.shape[1]), z, a, delta)
+    hidden = [stage.linear.n_out for stage in plan[:-1]]
+    widest = max(hidden, default=0)
+    block = max(BLOCK, BLOCK_VALUES // rows) if x.device.type == "cpu" else max(widest, 1)
+    again = len(hidden) > 1 and hidden[-1] >= x.shape[1] and rows * x.shape[1] >= LARGE
+    place = a[-2].view(-1) if again else x.new_empty(rows * x.shape[1])
+    return Buffers(place, again, z, a, x.new_empty(rows * min(block, widest)), block)

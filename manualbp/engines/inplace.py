@@ -1,7 +1,7 @@
 """Activations and their derivatives in place: the lines of manualbp/activation.py without new tensors.
 
 Exploits that a derivative which is a formula of a (sigmoid, tanh, ReLU) needs no z, so that a overwrites it; and that
-a itself is free to be overwritten once dJ/dW of the layer above is done.
+delta may overwrite a once dJ/dW of the layer above is done.
 """
 
 from __future__ import annotations
@@ -30,16 +30,18 @@ def activate(f: Layer, z: Tensor, a: Tensor) -> None:
         a.copy_(f.forward({}, z)[0])
 
 
-def times_slope_(f: Layer, z: Tensor, a: Tensor, delta: Tensor) -> None:
-    """delta = da * f'(z), in place of da; a is lost."""
+def times_slope_(f: Layer, z: Tensor, a: Tensor, da: Tensor) -> None:
+    """delta = da * f'(z), in place of a; da stays."""
     if isinstance(f, Sigmoid):
-        delta.mul_(a.addcmul_(a, a, value=-1))  # a - a^2
+        a.addcmul_(a, a, value=-1).mul_(da)  # a - a^2
     elif isinstance(f, Tanh):
-        delta.mul_(a.mul_(a).neg_().add_(1))  # 1 - a^2
+        a.mul_(a).neg_().add_(1).mul_(da)  # 1 - a^2
     elif isinstance(f, ReLU):
-        delta.mul_(a.gt_(0))  # 1 or 0
+        a.gt_(0).mul_(da)  # 1 or 0
     elif isinstance(f, LeakyReLU):
-        torch.mul(delta, f.slope, out=a)
-        torch.where(z > 0, delta, a, out=delta)
-    elif not isinstance(f, Identity):
-        delta.copy_(f.backward({}, f.forward({}, z)[1], delta)[0])
+        torch.mul(da, f.slope, out=a)
+        torch.where(z > 0, da, a, out=a)
+    elif isinstance(f, Identity):
+        a.copy_(da)
+    else:
+        a.copy_(f.backward({}, f.forward({}, z)[1], da)[0])

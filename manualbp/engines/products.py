@@ -19,6 +19,7 @@ Matmul = Literal["ieee", "tf32", "bf16"]
 
 TRIALS = 5
 CLEARLY = 0.95  # another way than torch's has to take less than this share of its time
+LARGEST = 512  # rows and columns of the matrices that ways are tried out on, at most
 LARGE = 2**24  # multiplications below which the choice is not worth measuring
 
 
@@ -55,7 +56,10 @@ class TorchProducts:
 
 
 class OneDNNProducts:
-    """oneDNN's product, by an operator that torch keeps to itself: `onednn` says whether it is there and right."""
+    """oneDNN's product, by an operator that torch keeps to itself: `onednn` says whether it is there and right.
+
+    It is slower by orders of magnitude where rows do not follow each other, so that blocks of columns are copied.
+    """
 
     def forward(self, a: Tensor, W: Tensor, b: Tensor | None, out: Tensor) -> None:
         """out = a W^T + b."""
@@ -63,11 +67,11 @@ class OneDNNProducts:
 
     def backward(self, delta: Tensor, W: Tensor, out: Tensor) -> None:
         """out = delta W."""
-        out.copy_(_onednn_linear(delta, W.t(), None))
+        out.copy_(_onednn_linear(delta, W.contiguous().t(), None))
 
     def accumulate_(self, W: Tensor, delta: Tensor, a: Tensor, beta: float, alpha: float) -> None:
         """W = beta W + alpha delta^T a."""
-        W.mul_(beta).add_(_onednn_linear(delta.t(), a.t(), None), alpha=alpha)
+        W.mul_(beta).add_(_onednn_linear(delta.t(), a.contiguous().t(), None), alpha=alpha)
 
 
 class BFloat16Products:
@@ -119,20 +123,22 @@ def products(
 
 
 def fastest(layers: Sequence[tuple[int, int]], rows: int) -> str:
-    """ "torch" or "onednn": whichever takes the products of the largest of these layers in less time, float32."""
+    """ "torch" or "onednn": whichever is faster at products like those of the largest of these layers, float32."""
     n_out, n_in = max(layers, key=lambda shape: shape[0] * shape[1], default=(1, 1))
     if rows * n_out * n_in < LARGE:
         return "torch"
+    n_out, n_in, rows = (min(count, LARGEST) for count in (n_out, n_in, rows))  # trying out takes room too
     key = (n_out, n_in, rows, torch.get_num_threads())
     if key not in _fastest:
         a, delta, W = torch.ones(rows, n_in), torch.zeros(rows, n_out), torch.ones(n_out, n_in)
-        z, da = torch.empty(rows, n_out), torch.empty(rows, n_in)
+        z, units = torch.empty(rows, n_out), slice(0, -(-n_in // 2))  # blocks of columns, as in a step
+        da = torch.empty(rows, units.stop)
 
         def seconds(way: Products) -> float:
             start = time.perf_counter()
             way.forward(a, W, None, z)
-            way.backward(delta, W, da)
-            way.accumulate_(W, delta, a, 1.0, 1.0)
+            way.backward(delta, W[:, units], da)
+            way.accumulate_(W[:, units], delta, a[:, units], 1.0, 1.0)
             return time.perf_counter() - start
 
         ways: tuple[Products, ...] = (TORCH, OneDNNProducts())

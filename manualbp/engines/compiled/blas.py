@@ -23,6 +23,7 @@ from numba.extending import get_cython_function_address, intrinsic
 
 from manualbp.engines.compiled.memory import address, pointer
 
+ALONE = "-1"  # ends the name of a BLAS that is to run on one thread: for small products, waking others costs more
 PLAIN, TRANSPOSED = ord("N"), ord("T")
 
 
@@ -59,11 +60,22 @@ def product(function, A, B, C, alpha, beta):
     gemm(function, TRANSPOSED, PLAIN, n, m, k, alpha, at[0], k, at[1], k, beta, at[2], n)
 
 
+@njit(error_model="numpy", cache=True)
+def three(function, W, a, z, m, one, none, tiny):
+    """The three products of a layer of W (units, n), with m samples in columns; to time them. W hardly changes."""
+    units, n = W.shape
+    w, below, out = address(pointer(W), 0), address(pointer(a), 0), address(pointer(z), 0)
+    gemm(function, PLAIN, PLAIN, m, units, n, one, below, m, w, n, none, out, m)
+    gemm(function, PLAIN, TRANSPOSED, m, n, units, one, out, m, w, n, none, below, m)
+    gemm(function, TRANSPOSED, PLAIN, n, units, m, tiny, below, m, out, m, one, w, n)
+
+
 def addresses(dtype: np.dtype) -> dict[str, int]:
-    """The products in reach that work, by name: "mkl", "openblas"."""
+    """The products in reach that work, by name: "mkl", "openblas", and "mkl-1", "openblas-1" for one thread of many."""
     letter = "s" if dtype == np.float32 else "d"
     found = {"mkl": _in_torch(f"{letter}gemm_"), "openblas": _in_scipy(f"{letter}gemm")}
-    return {name: function for name, function in found.items() if function and _works(function, dtype)}
+    found = {name: function for name, function in found.items() if function and _works(function, dtype)}
+    return found | {name + ALONE: function for name, function in found.items()}
 
 
 def _in_torch(symbol: str) -> int:
@@ -100,10 +112,17 @@ def _openblas() -> Any:
 
 
 @contextlib.contextmanager
-def on_threads(name: str, threads: int) -> Iterator[None]:
-    """Run scipy's OpenBLAS on that many threads; MKL inside torch already does as torch is told."""
-    if name != "openblas":
-        yield
-        return
-    with _openblas().limit(limits=threads):
+def on_threads(name: str) -> Iterator[None]:
+    """Run the BLAS of that name on as many threads as torch has, or, for "mkl-1" and "openblas-1", on one."""
+    threads = torch.get_num_threads()
+    if name.startswith("openblas"):
+        with _openblas().limit(limits=1 if name.endswith(ALONE) else threads):
+            yield
+    elif name.endswith(ALONE) and threads > 1:
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+    else:  # MKL inside torch does as torch is told
         yield

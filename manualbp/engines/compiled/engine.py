@@ -7,6 +7,7 @@ minibatch.py for more.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manualbp.engines.compiled.blas import addresses, on_threads, product
-from manualbp.engines.compiled.layout import Layout
+from manualbp.engines.compiled.blas import ALONE, addresses, on_threads, three
+from manualbp.engines.compiled.layout import Layout, Where
 from manualbp.engines.compiled.minibatch import epoch as minibatch_epoch
 from manualbp.engines.compiled.stochastic import epoch as stochastic_epoch
+from manualbp.engines.engine import spans
 from manualbp.engines.plan import require_batches, stages
 from manualbp.layer import Grads, Layer, Params
 from manualbp.loss import Loss
@@ -25,6 +27,7 @@ from manualbp.loss import Loss
 LOOPS = 4096  # multiplications of a product below which loops are faster than a call
 NEVER_CALL = 2**62
 TRIALS = 5
+LARGEST = 1024  # rows and columns of the matrices that products are tried out on, at most: it takes room
 
 
 class Compiled:
@@ -42,41 +45,50 @@ class Compiled:
 
     @property
     def product(self) -> str:
-        """The BLAS in use, or "loops" where none was needed."""
-        return self._chosen[0] if self._chosen else "loops"
+        """The BLAS in use or asked for, or "loops" where none was needed."""
+        if self._chosen:
+            return self._chosen[0]
+        return "loops" if self.wanted == "auto" else self.wanted
 
     @torch.no_grad()
     def train(self, params: Params, x: Tensor, y: Tensor, order: Tensor, size: int, *, lr: float, l2: float) -> Tensor:
         """One step for each `size` rows of `order`, in one call."""
+        spans(len(order), size)  # tells of a size that is none
+        if len(order) and not (int(order.min()) >= 0 and int(order.max()) < len(x)):
+            raise ValueError(
+                f"order must hold rows from 0 to {len(x) - 1}, got {int(order.min())} to {int(order.max())}"
+            )
+        size = min(size, max(len(order), 1))
         layout = self._ready(params, x, y, size)
-        layout.take(params)
-        factors = (-lr, 1 - lr * l2, 1.0)
-        losses = self._run(layout, layout.theta, x, y, order, size, factors)
-        layout.give(params)
+        tidy = _contiguous(params)
+        where = layout.where(tidy)
+        losses = self._run(layout, where, where.base, x, y, order, size, (-lr, 1 - lr * l2, 1.0))
+        _copy_back(params, tidy)
         return losses
 
     @torch.no_grad()
     def gradients(self, params: Params, x: Tensor, y: Tensor, *, l2: float) -> tuple[Tensor, Grads]:
         """The same call with other factors: gradient = l2 W + dJ/dW, where the update is (1 - lr l2) W - lr dJ/dW."""
         layout = self._ready(params, x, y, len(x))
-        layout.take(params)
-        gradient = layout.theta.copy()
-        losses = self._run(layout, gradient, x, y, torch.arange(len(x)), len(x), (1.0, l2, 0.0))
+        where = Where(layout.copied(params), layout.w, layout.b)
+        gradient = where.base.copy()
+        losses = self._run(layout, where, gradient, x, y, torch.arange(len(x)), len(x), (1.0, l2, 0.0))
         return losses[0], layout.nested(params, gradient)
 
-    def _ready(self, params: Params, x: Tensor, y: Tensor, size: int) -> Layout:
+    def _ready(self, params: Params, x: Tensor, y: Tensor, rows: int) -> Layout:
         require_batches(self.plan, params, x, y)
         if x.device.type != "cpu":
             raise ValueError(f"the compiled engine runs on the CPU, got tensors on {x.device}; use fused or graph")
-        rows = min(size, len(x)) if size > 1 else 1
+        self._function(x.dtype, rows)  # before there are buffers: trying out takes room too
         layout = self._layout
-        if layout is None or layout.rows != rows or layout.theta.dtype != x.numpy().dtype:
+        if layout is None or layout.rows != rows or layout.v.dtype != x.numpy().dtype:
             layout = self._layout = Layout(self.plan, self.loss, rows, x.dtype)
         return layout
 
     def _run(
         self,
         layout: Layout,
+        where: Where,
         to: np.ndarray[Any, Any],
         x: Tensor,
         y: Tensor,
@@ -84,24 +96,25 @@ class Compiled:
         size: int,
         factors: tuple[float, float, float],
     ) -> Tensor:
-        kind = layout.theta.dtype.type
+        kind = layout.v.dtype.type
         steps = -(-len(order) // size)
         losses = np.zeros(steps, kind)
         if not steps:
             return torch.from_numpy(losses)
         both = x.contiguous().numpy(), self._targets(y, x.dtype).numpy()
-        common = (
-            layout.theta, to, layout.v, layout.width, layout.w, layout.b, layout.z, layout.a, layout.delta,
-            layout.kinds, layout.c, layout.biased, layout.loss, *both, order.contiguous().numpy(),
-        )  # fmt: skip
+        places = where.base, to, layout.v, layout.width, where.w, where.b, layout.z, layout.a, layout.da
+        task = layout.kinds, layout.c, layout.biased, layout.loss, *both, order.contiguous().numpy()
         typed = (kind(factors[0]), kind(factors[1]), kind(factors[2]))
         if size == 1:
-            stochastic_epoch(*common, typed, layout.target, layout.scratch, losses)
+            stochastic_epoch(*places, *task, typed, layout.target, layout.scratch, losses)
             return torch.from_numpy(losses)
-        name, function = self._function(layout, size)
-        with on_threads(name, torch.get_num_threads()):
+        name, function = self._function(x.dtype, size)
+        with on_threads(name):
             loops = self.loops if function else NEVER_CALL
-            minibatch_epoch(*common, size, typed, layout.target, layout.scratch, losses, function, loops)
+            blocks = layout.block, layout.again
+            minibatch_epoch(
+                *places, *blocks, *task, size, typed, layout.target, layout.scratch, losses, function, loops
+            )
         return torch.from_numpy(losses)
 
     def _targets(self, y: Tensor, dtype: torch.dtype) -> Tensor:
@@ -113,31 +126,51 @@ class Compiled:
             raise ValueError(f"class indices must be from 0 to {classes - 1}, got {int(y.min())} to {int(y.max())}")
         return torch.zeros(len(y), classes, dtype=dtype).scatter_(1, y[:, None], 1.0)
 
-    def _function(self, layout: Layout, size: int) -> tuple[str, int]:
-        """The BLAS to use: the fastest of those in reach on the largest product of this network, tried out once."""
+    def _function(self, dtype: torch.dtype, size: int) -> tuple[str, int]:
+        """The BLAS to use: the fastest of those in reach on the largest layer of this network, tried out once."""
         largest = max(stage.linear.n_in * stage.linear.n_out for stage in self.plan)
-        if self.wanted == "loops" or (largest * size < self.loops and self.wanted == "auto"):
+        if size == 1 or self.wanted == "loops" or (largest * size < self.loops and self.wanted == "auto"):
             return "loops", 0
         if self._chosen is None:
-            found = addresses(layout.theta.dtype)
+            kind = torch.empty(0, dtype=dtype).numpy().dtype
+            found = addresses(kind)
             if self.wanted not in ("auto", *found):
                 there = ", ".join(("auto", "loops", *found))
                 raise ValueError(f"product {self.wanted!r} is not in reach of the compiled engine; choose of {there}")
             if self.wanted == "auto" and not found:
                 return "loops", 0
-            named = found if self.wanted == "auto" else {self.wanted: found[self.wanted]}
-            self._chosen = min(named.items(), key=lambda item: self._seconds(item, layout, size))
+            several = torch.get_num_threads() > 1
+            tried = [name for name in found if several or not name.endswith(ALONE)]
+            name = self._fastest(tried, found, kind, size) if self.wanted == "auto" else self.wanted
+            self._chosen = name, found[name]
         return self._chosen
 
-    def _seconds(self, item: tuple[str, int], layout: Layout, size: int) -> float:
+    def _fastest(self, names: list[str], found: dict[str, int], kind: np.dtype[Any], size: int) -> str:
         stage = max((stage.linear for stage in self.plan), key=lambda linear: linear.n_in * linear.n_out)
-        kind = layout.theta.dtype
-        A, B = np.ones((stage.n_out, stage.n_in), kind), np.ones((size, stage.n_in), kind)
-        C = np.zeros((size, stage.n_out), kind)
-        taken = []
-        with on_threads(item[0], torch.get_num_threads()):
-            for _ in range(TRIALS):
-                start = time.perf_counter()
-                product(item[1], A, B, C, kind.type(1), kind.type(0))
-                taken.append(time.perf_counter() - start)
-        return min(taken)
+        units, n, m = (min(count, LARGEST) for count in (stage.n_out, stage.n_in, size))
+        # so that a, multiplied by W and its transpose again and again, stays as it is
+        W = np.full((units, n), 1 / math.sqrt(units * n), kind)
+        a, z = np.ones((n, m), kind), np.zeros((units, m), kind)
+        one, none, tiny = (kind.type(value) for value in (1, 0, 1e-30))
+        taken: dict[str, float] = dict.fromkeys(names, float("inf"))
+        for _ in range(TRIALS):
+            for name in names:  # in turns
+                with on_threads(name):
+                    for _ in range(2):  # the first may wake threads
+                        start = time.perf_counter()
+                        three(found[name], W, a, z, m, one, none, tiny)
+                        seconds = time.perf_counter() - start
+                taken[name] = min(taken[name], seconds)
+        return min(names, key=lambda name: taken[name])
+
+
+def _contiguous(params: Params) -> Params:
+    """The parameters with rows end to end: themselves, but for those that lie otherwise."""
+    return tuple({name: tensor.contiguous() for name, tensor in own.items()} for own in params)
+
+
+def _copy_back(params: Params, tidy: Params) -> None:
+    for own, trained in zip(params, tidy, strict=True):
+        for name, tensor in own.items():
+            if tensor is not trained[name]:
+                tensor.copy_(trained[name])

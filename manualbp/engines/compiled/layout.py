@@ -1,12 +1,12 @@
-"""Where everything lies in two flat arrays, parameters and values, each allocated once.
+"""Where everything lies: the values of a batch in one flat array, parameters where they are or in another.
 
-Exploits that all sizes are known before the first step: nothing is allocated during one, and what is used together
-lies together.
+Exploits that all sizes are known before the first step: nothing is allocated during one. And that compiled code can
+be told where W is by its distance from the first W: parameters are trained where they lie, with no copy.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,17 @@ from manualbp.layer import Params
 from manualbp.loss import Loss
 
 LANES = 8  # columns come in multiples of this: a vector register of float32, two of float64
+BLOCK, BLOCK_VALUES = 256, 2**17  # dJ/da is there for so many units, or so many numbers, at a time
+LARGE = 2**18  # numbers of x
 IN_PLACE = (Identity, Sigmoid, Tanh, ReLU)  # a may overwrite z: the derivative is a formula of a
+
+
+class Where(NamedTuple):
+    """Parameters in place: an array, and the distances from it at which W and b of each layer begin."""
+
+    base: np.ndarray[Any, Any]
+    w: np.ndarray[Any, Any]
+    b: np.ndarray[Any, Any]
 
 
 class Layout:
@@ -45,11 +55,15 @@ class Layout:
             at if isinstance(stage.activation, IN_PLACE) else self._value(stage.linear.n_out)
             for at, stage in zip(z, plan, strict=True)
         ]
-        self.z, self.a = _whole(z), _whole([self._value(plan[0].linear.n_in), *a])
-        self.delta = _whole([self._value(stage.linear.n_out) for stage in plan])
+        inputs, widest = plan[0].linear.n_in, max(int(n) for n in self.width[1:])
+        # a large x stands where the last hidden a will, and is gathered again once that is done with
+        self.again = len(plan) > 2 and rows * inputs >= LARGE and plan[-2].linear.n_out >= inputs
+        self.z, self.a = _whole(z), _whole([a[-2] if self.again else self._value(inputs), *a])
+        self.block = widest if rows == 1 else max(BLOCK, BLOCK_VALUES // rows)
+        self.da = self._value(max(min(widest, self.block), plan[-1].linear.n_out))
         self.target, self.scratch = self._value(plan[-1].linear.n_out), self._value(4)
-        self.theta = np.zeros(self.parameters, numpy_type)
-        self.v = _aligned(self.values, numpy_type)
+        self.v = torch.zeros(self.values, dtype=dtype).numpy()  # torch begins it at a cache line
+        self.nothing = np.zeros(widest, numpy_type)  # the bias where there is none
 
     def _parameter(self, count: int) -> int:
         at, self.parameters = self.parameters, self.parameters + count
@@ -59,20 +73,23 @@ class Layout:
         at, self.values = self.values, self.values + units * self.columns
         return at
 
-    def take(self, params: Params) -> None:
-        """Copy the parameters in; where there is no bias it is 0."""
-        flat = torch.from_numpy(self.theta)
-        for (W, b), at_W, at_b in zip(weights_of(self.plan, params), self.w, self.b, strict=True):
-            flat[at_W : at_W + W.numel()].view_as(W).copy_(W)
+    def copied(self, params: Params) -> np.ndarray[Any, Any]:
+        """The parameters end to end, at `w` and `b`; where there is no bias it is 0."""
+        theta = np.zeros(self.parameters, self.v.dtype)
+        for (W, b), (to_W, to_b) in zip(weights_of(self.plan, params), self.pieces(theta), strict=True):
+            to_W.copy_(W)
             if b is not None:
-                flat[at_b : at_b + b.numel()].copy_(b)
+                to_b.copy_(b)
+        return theta
 
-    def give(self, params: Params) -> None:
-        """Copy them back."""
-        for (W, b), (new_W, new_b) in zip(weights_of(self.plan, params), self.pieces(self.theta), strict=True):
-            W.copy_(new_W)
-            if b is not None:
-                b.copy_(new_b)
+    def where(self, params: Params) -> Where:
+        """The first W, and how far from it each W and b begins."""
+        both = weights_of(self.plan, params)
+        base = both[0][0].numpy().reshape(-1)
+        start, size = base.ctypes.data, base.itemsize
+        w = [W.data_ptr() - start for W, _ in both]
+        b = [self.nothing.ctypes.data - start if b is None else b.data_ptr() - start for _, b in both]
+        return Where(base, _whole(w) // size, _whole(b) // size)
 
     def nested(self, params: Params, values: np.ndarray[Any, Any]) -> Params:
         """Numbers that lie as the parameters do, in the nest of `params`."""
@@ -97,10 +114,3 @@ def _constant(activation: object) -> float:
     if isinstance(activation, LeakyReLU):
         return activation.slope
     return activation.alpha if isinstance(activation, ELU) else 0.0
-
-
-def _aligned(count: int, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Zeros that begin at a cache line."""
-    spare = np.zeros(count + 64 // dtype.itemsize, dtype)
-    start = -spare.ctypes.data % 64 // dtype.itemsize
-    return spare[start : start + count]

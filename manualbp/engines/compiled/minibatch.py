@@ -2,7 +2,11 @@
 
 Exploits that between two products a small batch never leaves the caches; that in columns every loop runs over the
 samples, on whole vector registers; and that one BLAS call is a weight gradient, its L2 part and its update. Products
-too small to be worth a call are loops.
+too small to be worth a call, or of too few samples for BLAS to be good at them, are loops.
+
+And that W[l] is done with column by column: once the block of it that leads to some units of layer l-1 has passed
+their dJ/da on and is updated, their a is needed no more, and their delta takes its place. So there is one array a
+layer, and a block of W is updated while it is still in cache.
 
 Numbers lie as in stochastic.py, but each value has `cols` columns, samples first: a multiple of 8, so that no loop
 has a rest. What stands in the others is finite, and their deltas are 0.
@@ -14,8 +18,10 @@ from numba import njit
 
 from manualbp.engines.compiled.blas import PLAIN, TRANSPOSED, gemm
 from manualbp.engines.compiled.memory import address, pointer
-from manualbp.engines.compiled.pointwise import IDENTITY, ZERO, activate, cost, times_slope
+from manualbp.engines.compiled.pointwise import ZERO, activate, cost, times_slope
 from manualbp.engines.compiled.stochastic import FAST
+
+FEW = 32  # samples up to which forward_rows is faster than BLAS
 
 
 @njit(**FAST)
@@ -32,10 +38,53 @@ def forward_loops(theta, v, W, bias, below, z, n, units, cols):
 
 
 @njit(**FAST)
-def passed_loops(theta, v, W, delta, passed, n, units, cols):
-    """dJ/da = W^T delta."""
-    for i in range(n):
-        out = passed + i * cols
+def forward_rows(theta, v, W, bias, x, z, n, units, m, cols):
+    """The same for m samples in rows, four units by two samples at a time: eight sums in registers."""
+    for unit in range(0, units - 3, 4):
+        w0 = W + unit * n
+        w1, w2, w3 = w0 + n, w0 + 2 * n, w0 + 3 * n
+        b0, b1, b2, b3 = (
+            theta[bias + unit], theta[bias + unit + 1], theta[bias + unit + 2], theta[bias + unit + 3],
+        )  # fmt: skip
+        out = z + unit * cols
+        for s in range(0, m - 1, 2):
+            first, second = x + s * n, x + s * n + n
+            p0 = p1 = p2 = p3 = q0 = q1 = q2 = q3 = ZERO
+            for i in range(n):
+                p, q = v[first + i], v[second + i]
+                p0 += theta[w0 + i] * p
+                p1 += theta[w1 + i] * p
+                p2 += theta[w2 + i] * p
+                p3 += theta[w3 + i] * p
+                q0 += theta[w0 + i] * q
+                q1 += theta[w1 + i] * q
+                q2 += theta[w2 + i] * q
+                q3 += theta[w3 + i] * q
+            at = out + s
+            v[at], v[at + cols], v[at + 2 * cols], v[at + 3 * cols] = b0 + p0, b1 + p1, b2 + p2, b3 + p3
+            at += 1
+            v[at], v[at + cols], v[at + 2 * cols], v[at + 3 * cols] = b0 + q0, b1 + q1, b2 + q2, b3 + q3
+        if m % 2:
+            _dots(theta, v, W, bias, x, z, n, unit, unit + 4, m - 1, m, cols)
+    _dots(theta, v, W, bias, x, z, n, units // 4 * 4, units, 0, m, cols)
+
+
+@njit(**FAST)
+def _dots(theta, v, W, bias, x, z, n, unit, units, sample, samples, cols):
+    """z of some units for some samples, one at a time."""
+    for u in range(unit, units):
+        for s in range(sample, samples):
+            total = ZERO
+            for i in range(n):
+                total += theta[W + u * n + i] * v[x + s * n + i]
+            v[z + u * cols + s] = total + theta[bias + u]
+
+
+@njit(**FAST)
+def passed_loops(theta, v, W, delta, da, n, units, cols, count):
+    """dJ/da = W^T delta, for the `count` units whose weights begin at W."""
+    for i in range(count):
+        out = da + i * cols
         for s in range(cols):
             v[out + s] = ZERO
         for unit in range(units):
@@ -45,11 +94,11 @@ def passed_loops(theta, v, W, delta, passed, n, units, cols):
 
 
 @njit(**FAST)
-def weight_loops(to, v, W, delta, below, n, units, cols, alpha, beta):
-    """To W = beta (to W) + alpha delta a^T."""
+def weight_loops(to, v, W, delta, below, n, units, cols, count, alpha, beta):
+    """To W = beta (to W) + alpha delta a^T, for the same units."""
     for unit in range(units):
         d = delta + unit * cols
-        for i in range(n):
+        for i in range(count):
             a = below + i * cols
             total = ZERO
             for s in range(cols):
@@ -88,14 +137,15 @@ def gather(values, rows, first, m, d, v, at, cols, columns):
 
 @njit(**FAST)
 def epoch(
-    theta, to, v, width, w, b, z, a, delta, kinds, c, biased, loss, x, y, order, size, factors, target, scratch, losses,
-    function, loops,
+    theta, to, v, width, w, b, z, a, da, block, again, kinds, c, biased, loss, x, y, order, size, factors, target,
+    scratch, losses, function, loops,
 ):  # fmt: skip
     """One step for each `size` rows of `order`, the last one for what is left.
 
     to W = beta (to W) + alpha dJ/dW, to b = beta_b (to b) + alpha dJ/db, with `factors` alpha, beta, beta_b: an update
     where `to` is `theta` itself, else a gradient. Where a product has fewer than `loops` multiplications it is loops,
-    else the BLAS at `function`.
+    else the BLAS at `function`. There is room at `da` for `block` units; `again`: the place of x is overwritten
+    on the way, so that it is gathered once more.
     """
     x, y, rows, n_rows = pointer(x), pointer(y), pointer(order), order.size
     theta, to, v, last = pointer(theta), pointer(to), pointer(v), kinds.size - 1
@@ -114,6 +164,8 @@ def epoch(
             n, units = width[l], width[l + 1]
             if n * units * size < loops:
                 forward_loops(theta, v, w[l], b[l], a[l], z[l], n, units, cols)
+            elif l == 0 and m <= FEW:
+                forward_rows(theta, v, w[l], b[l], a[l], z[l], n, units, m, cols)
             else:
                 for unit in range(units):
                     for s in range(cols):
@@ -123,30 +175,33 @@ def epoch(
                     gemm(function, TRANSPOSED, PLAIN, m, units, n, one, below, n, W, n, one, out, cols)
                 else:
                     gemm(function, PLAIN, PLAIN, m, units, n, one, below, cols, W, n, one, out, cols)
-            if kinds[l] != IDENTITY:
-                activate(kinds[l], c[l], v, z[l], a[l + 1], units * cols)
-        # J and delta[L]
-        losses[step] = cost(loss, v, a[last + 1], target, delta[last], scratch, k, one / losses.dtype.type(m), m, cols)
-        if kinds[last] != IDENTITY:
-            times_slope(kinds[last], c[last], v, z[last], a[last + 1], delta[last], k * cols)
+            activate(kinds[l], c[l], v, z[l], a[l + 1], units * cols)
+        # J and delta[L], in place of a[L]
+        losses[step] = cost(loss, v, a[last + 1], target, da, scratch, k, one / losses.dtype.type(m), m, cols)
+        times_slope(kinds[last], c[last], v, z[last], a[last + 1], da, k * cols)
         for l in range(last, -1, -1):
-            n, units = width[l], width[l + 1]
-            W, D, below = address(theta, w[l]), address(v, delta[l]), address(v, a[l])
-            small = n * units * size < loops
-            # dJ/da[l-1] = W[l]^T delta[l], of eq. (4), with W before its update
-            if l > 0 and small:
-                passed_loops(theta, v, w[l], delta[l], delta[l - 1], n, units, cols)
-            elif l > 0:
-                passed = address(v, delta[l - 1])
-                gemm(function, PLAIN, TRANSPOSED, cols, n, units, one, D, cols, W, n, none, passed, cols)
-            # dJ/dW[l] = delta[l] a[l-1]^T and dJ/db[l] = delta[l], summed over the samples, eq. (5)
-            if small:
-                weight_loops(to, v, w[l], delta[l], a[l], n, units, cols, alpha, beta)
-            elif l == 0:
-                gemm(function, PLAIN, PLAIN, n, units, m, alpha, below, n, D, cols, beta, address(to, w[l]), n)
-            else:
-                gemm(function, TRANSPOSED, PLAIN, n, units, m, alpha, below, cols, D, cols, beta, address(to, w[l]), n)
-            if biased[l]:
-                bias_loops(to, v, b[l], delta[l], units, cols, alpha, beta_b)
-            if l > 0 and kinds[l - 1] != IDENTITY:
-                times_slope(kinds[l - 1], c[l - 1], v, z[l - 1], a[l], delta[l - 1], n * cols)
+            n, units, own = width[l], width[l + 1], a[l + 1]
+            small, D = n * units * size < loops, address(v, own)
+            if l == 0:  # dJ/dW = delta x^T, eq. (5)
+                if again:
+                    gather(x, rows, first, m, n, v, a[0], cols, in_columns)
+                W, below = address(to, w[0]), address(v, a[0])
+                if small:
+                    weight_loops(to, v, w[0], own, a[0], n, units, cols, n, alpha, beta)
+                else:
+                    gemm(function, PLAIN, PLAIN, n, units, m, alpha, below, n, D, cols, beta, W, n)
+            for j in range(0, n if l > 0 else 0, block):
+                count, W, below = min(block, n - j), w[l] + j, a[l] + j * cols
+                if small:
+                    passed_loops(theta, v, W, own, da, n, units, cols, count)
+                    weight_loops(to, v, W, own, below, n, units, cols, count, alpha, beta)
+                else:
+                    # dJ/da[l-1] = W[l]^T delta[l], of eq. (4), with W before its update
+                    old, new, A, out = address(theta, W), address(to, W), address(v, below), address(v, da)
+                    gemm(function, PLAIN, TRANSPOSED, cols, count, units, one, D, cols, old, n, none, out, cols)
+                    # dJ/dW[l] = delta[l] a[l-1]^T, eq. (5)
+                    gemm(function, TRANSPOSED, PLAIN, count, units, m, alpha, A, cols, D, cols, beta, new, n)
+                # delta[l-1] = dJ/da[l-1] * f'(z[l-1])
+                times_slope(kinds[l - 1], c[l - 1], v, z[l - 1] + j * cols, below, da, count * cols)
+            if biased[l]:  # dJ/db[l] = delta[l], summed over the samples
+                bias_loops(to, v, b[l], own, units, cols, alpha, beta_b)

@@ -30,7 +30,7 @@ def sigmoid(z, c):
 
 
 @njit(**EXACT)
-def sigmoid_slope(z, a, c):
+def sigmoid_slope(a, c):
     """a (1 - a)."""
     return a * (ONE - a)
 
@@ -44,7 +44,7 @@ def tanh(z, c):
 
 
 @njit(**EXACT)
-def tanh_slope(z, a, c):
+def tanh_slope(a, c):
     """1 - a^2."""
     return ONE - a * a
 
@@ -56,7 +56,7 @@ def relu(z, c):
 
 
 @njit(**EXACT)
-def relu_slope(z, a, c):
+def relu_slope(a, c):
     """1 for z > 0, else 0."""
     return ONE if a > ZERO else ZERO
 
@@ -68,7 +68,7 @@ def leaky_relu(z, c):
 
 
 @njit(**EXACT)
-def leaky_relu_slope(z, a, c):
+def leaky_relu_slope(z, c):
     """1, or c below 0."""
     return ONE if z > ZERO else c
 
@@ -81,7 +81,7 @@ def elu(z, c):
 
 
 @njit(**EXACT)
-def elu_slope(z, a, c):
+def elu_slope(z, c):
     """1, or c exp(z) below 0."""
     below = c * exp(ZERO if z > ZERO else z)
     return ONE if z > ZERO else below
@@ -94,7 +94,7 @@ def silu(z, c):
 
 
 @njit(**EXACT)
-def silu_slope(z, a, c):
+def silu_slope(z, c):
     """s (1 + z (1 - s)) with s = sigma(z)."""
     s = sigmoid(z, c)
     return s * (ONE + z * (ONE - s))
@@ -107,7 +107,7 @@ def softplus(z, c):
 
 
 @njit(**EXACT)
-def softplus_slope(z, a, c):
+def softplus_slope(z, c):
     """sigma(z)."""
     return sigmoid(z, c)
 
@@ -119,67 +119,76 @@ def gelu(z, c):
 
 
 @njit(**EXACT)
-def gelu_slope(z, a, c):
+def gelu_slope(z, c):
     """Phi(z) + z phi(z)."""
     return 0.5 * math.erfc(-ROOT_HALF * z) + z * math.exp(-0.5 * z * z) / ROOT_2PI
 
 
 @njit(**EXACT)
 def activate(kind, c, v, z, a, n):
-    """a = f(z), for n numbers of v that begin at a and z."""
+    """a = f(z), for n numbers of v that begin at a and z, which may be the same place.
+
+    Always from a to a: of two places that could overlap a compiler runs no loop on vector registers.
+    """
+    if a != z:
+        for i in range(n):
+            v[a + i] = v[z + i]
     if kind == SIGMOID:
         for i in range(n):
-            v[a + i] = sigmoid(v[z + i], c)
+            v[a + i] = sigmoid(v[a + i], c)
     elif kind == TANH:
         for i in range(n):
-            v[a + i] = tanh(v[z + i], c)
+            v[a + i] = tanh(v[a + i], c)
     elif kind == RELU:
         for i in range(n):
-            v[a + i] = relu(v[z + i], c)
+            v[a + i] = relu(v[a + i], c)
     elif kind == LEAKY_RELU:
         for i in range(n):
-            v[a + i] = leaky_relu(v[z + i], c)
+            v[a + i] = leaky_relu(v[a + i], c)
     elif kind == ELU:
         for i in range(n):
-            v[a + i] = elu(v[z + i], c)
+            v[a + i] = elu(v[a + i], c)
     elif kind == SILU:
         for i in range(n):
-            v[a + i] = silu(v[z + i], c)
+            v[a + i] = silu(v[a + i], c)
     elif kind == SOFTPLUS:
         for i in range(n):
-            v[a + i] = softplus(v[z + i], c)
+            v[a + i] = softplus(v[a + i], c)
     elif kind == GELU:
         for i in range(n):
-            v[a + i] = gelu(v[z + i], c)
+            v[a + i] = gelu(v[a + i], c)
 
 
 @njit(**EXACT)
-def times_slope(kind, c, v, z, a, delta, n):
-    """delta = da * f'(z), the factor of eq. (4), in place of da."""
+def times_slope(kind, c, v, z, a, da, n):
+    """delta = da * f'(z), the factor of eq. (4), in place of a."""
     if kind == SIGMOID:
         for i in range(n):
-            v[delta + i] *= sigmoid_slope(v[z + i], v[a + i], c)
+            v[a + i] = v[da + i] * sigmoid_slope(v[a + i], c)
     elif kind == TANH:
         for i in range(n):
-            v[delta + i] *= tanh_slope(v[z + i], v[a + i], c)
+            v[a + i] = v[da + i] * tanh_slope(v[a + i], c)
     elif kind == RELU:
         for i in range(n):
-            v[delta + i] *= relu_slope(v[z + i], v[a + i], c)
+            v[a + i] = v[da + i] * relu_slope(v[a + i], c)
     elif kind == LEAKY_RELU:
         for i in range(n):
-            v[delta + i] *= leaky_relu_slope(v[z + i], v[a + i], c)
+            v[a + i] = v[da + i] * leaky_relu_slope(v[z + i], c)
     elif kind == ELU:
         for i in range(n):
-            v[delta + i] *= elu_slope(v[z + i], v[a + i], c)
+            v[a + i] = v[da + i] * elu_slope(v[z + i], c)
     elif kind == SILU:
         for i in range(n):
-            v[delta + i] *= silu_slope(v[z + i], v[a + i], c)
+            v[a + i] = v[da + i] * silu_slope(v[z + i], c)
     elif kind == SOFTPLUS:
         for i in range(n):
-            v[delta + i] *= softplus_slope(v[z + i], v[a + i], c)
+            v[a + i] = v[da + i] * softplus_slope(v[z + i], c)
     elif kind == GELU:
         for i in range(n):
-            v[delta + i] *= gelu_slope(v[z + i], v[a + i], c)
+            v[a + i] = v[da + i] * gelu_slope(v[z + i], c)
+    else:
+        for i in range(n):
+            v[a + i] = v[da + i]
 
 
 @njit(**EXACT)

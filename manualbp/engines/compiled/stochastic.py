@@ -3,8 +3,8 @@
 Exploits that with one sample a product is a vector's: the whole network stays in the first caches, the weights are
 read once forward and once to be updated, and nothing is called. Sums may be taken in another order.
 
-All numbers lie in two flat arrays, parameters and values; `w`, `b`, `z`, `a`, `delta` say where a layer's begin, and
-`width[l]` is its number of units, width[0] that of the inputs.
+`w`, `b`, `z`, `a` say where a layer's numbers begin, parameters in `theta` and values in `v`; delta[l] takes the place
+of a[l], and dJ/da that of `da`. `width[l]` is a layer's number of units, width[0] that of the inputs.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ from __future__ import annotations
 from numba import njit
 
 from manualbp.engines.compiled.memory import pointer
-from manualbp.engines.compiled.pointwise import IDENTITY, ONE, ZERO, activate, cost, times_slope
+from manualbp.engines.compiled.pointwise import ONE, ZERO, activate, cost, times_slope
 
 FAST = {"error_model": "numpy", "fastmath": {"contract", "reassoc"}, "cache": True, "nogil": True}
 
 
 @njit(**FAST)
-def epoch(
-    theta, to, v, width, w, b, z, a, delta, kinds, c, biased, loss, x, y, order, factors, target, scratch, losses
-):
+def epoch(theta, to, v, width, w, b, z, a, da, kinds, c, biased, loss, x, y, order, factors, target, scratch, losses):
     """One step a row of `order`.
 
     to W = beta (to W) + alpha dJ/dW, to b = beta_b (to b) + alpha dJ/db, with `factors` alpha, beta, beta_b: an update
     where `to` is `theta` itself, else a gradient.
     """
     theta, to, v = pointer(theta), pointer(to), pointer(v)
-    width, w, b, z, a, delta = pointer(width), pointer(w), pointer(b), pointer(z), pointer(a), pointer(delta)
+    width, w, b, z, a = pointer(width), pointer(w), pointer(b), pointer(z), pointer(a)
     alpha, beta, beta_b = factors
     last = kinds.size - 1
     k = width[last + 1]
@@ -44,26 +42,23 @@ def epoch(
                     total += theta[start + i] * v[below + i]
                 v[out + unit] = total + theta[bias + unit]
                 start += n
-            if kinds[l] != IDENTITY:
-                activate(kinds[l], c[l], v, out, a[l + 1], units)
+            activate(kinds[l], c[l], v, out, a[l + 1], units)
         # J and delta[L]
         for i in range(k):
             v[target + i] = y[row, i]
-        losses[step] = cost(loss, v, a[last + 1], target, delta[last], scratch, k, ONE, 1, 1)
-        if kinds[last] != IDENTITY:
-            times_slope(kinds[last], c[last], v, z[last], a[last + 1], delta[last], k)
+        losses[step] = cost(loss, v, a[last + 1], target, da, scratch, k, ONE, 1, 1)
+        times_slope(kinds[last], c[last], v, z[last], a[last + 1], da, k)
         for l in range(last, -1, -1):
-            n, units, below, own, bias = width[l], width[l + 1], a[l], delta[l], b[l]
+            n, units, below, own, bias = width[l], width[l + 1], a[l], a[l + 1], b[l]
             # delta[l-1] = (W[l]^T delta[l]) * f'(z[l-1]), eq. (4), with W before its update
             if l > 0:
-                passed = delta[l - 1]
                 for i in range(n):
-                    v[passed + i] = ZERO
+                    v[da + i] = ZERO
                 start = w[l]
                 for unit in range(units):
                     d = v[own + unit]
                     for i in range(n):
-                        v[passed + i] += theta[start + i] * d
+                        v[da + i] += theta[start + i] * d
                     start += n
             # dJ/dW[l] = delta[l] a[l-1]^T and dJ/db[l] = delta[l], eq. (5)
             start = w[l]
@@ -75,5 +70,5 @@ def epoch(
             if biased[l]:
                 for unit in range(units):
                     to[bias + unit] = beta_b * to[bias + unit] + alpha * v[own + unit]
-            if l > 0 and kinds[l - 1] != IDENTITY:
-                times_slope(kinds[l - 1], c[l - 1], v, z[l - 1], a[l], delta[l - 1], n)
+            if l > 0:
+                times_slope(kinds[l - 1], c[l - 1], v, z[l - 1], a[l], da, n)
