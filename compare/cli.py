@@ -139,6 +139,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("MANUALBP_TRACEBACK"):
             raise
+        if isinstance(error, OSError) and error.filename and error.strerror:  # a full disk, a folder that has gone
+            where = ascii(os.fspath(error.filename))[1:-1] if not isinstance(error.filename, int) else "a file"
+            return _refused(f"{where}: {error.strerror}; check the path, its permissions and the space there", 2)
         return _refused(f"{type(error).__name__}: {error} (MANUALBP_TRACEBACK=1 shows where)", 2)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from compare.cli import COMMANDS, main
+from compare.show.numbers import fixed
 
 ROOT = Path(__file__).parent.parent
 QUICK = ["--data", "iris", "--epochs", "2"]
@@ -238,3 +239,22 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     )
     assert "Traceback" not in done.stderr
     assert "Error" not in done.stderr
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def nowhere() -> int:
+        (tmp_path / "none\x1b" / "pages").mkdir()
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("compare.cli._run", lambda args: nowhere())
+        line = refused([], capsys)
+    assert line.endswith(
+        "none\\x1b/pages: No such file or directory; check the path, its permissions and the space there\n"
+    )
+
+
+def test_huge_losses_fit_their_columns() -> None:
+    assert [fixed(v) for v in (0.5, 999999.0, -2.5e300, float("inf"), float("nan"))] == [
+        "0.50000", "999999.00000", "-2.50000e+300", "inf", "nan",
+    ]  # fmt: skip

@@ -8,6 +8,7 @@ from compare.run.past import PastRun
 from compare.show.check_html import render
 from compare.show.figures import of_run, svg
 from compare.show.formulas import mathml
+from compare.show.numbers import fixed
 
 
 def run_page(run: PastRun) -> str:
@@ -42,7 +43,7 @@ def facts(run: PastRun) -> list[tuple[str, str]]:
         found += [
             (
                 "best epoch",
-                f"{best} of {run.epochs[-1]}, validation loss {run.curve('manual', 'loss/val')[at]:.5f}{more}",
+                f"{best} of {run.epochs[-1]}, validation loss {fixed(run.curve('manual', 'loss/val')[at])}{more}",
             ),
             ("validation", "no overfitting seen" if since is None else f"overfitting since epoch {since}"),
         ]

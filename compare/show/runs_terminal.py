@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compare.run.past import PastRun
+from compare.show.numbers import fixed
 from compare.show.terminal import COLOURS
 
 SHORT = {"equal bit for bit": "equal", "within the noise floor": "within floor", "": "unfinished"}
@@ -31,7 +32,7 @@ def print_runs(runs: Sequence[PastRun], *, console: Console | None = None) -> No
         facts = as_json(run)
         verdict = Text(SHORT.get(run.verdict, run.verdict), style=COLOURS.get(run.verdict, "yellow"))
         cells = [
-            "" if facts["best_validation_loss"] is None else f"{facts['best_validation_loss']:.5f}",
+            "" if facts["best_validation_loss"] is None else fixed(facts["best_validation_loss"]),
             "" if run.best_epoch is None else f"{run.best_epoch}",
             "-" if run.overfitting_epoch is None else f"{run.overfitting_epoch}",
             f"{run.speed:,.0f}" if run.speed else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,7 @@ from compare.run.config import TrainConfig
 from compare.run.history import EpochReport, TrainResult
 from compare.run.stops import STATUS
 from compare.run.watcher import Plan
+from compare.show.numbers import fixed
 
 LINES = 10  # of a run where no bar can be drawn
 ROWS = 12  # of the table
@@ -121,8 +123,8 @@ def _said(report: EpochReport) -> list[str]:
     manual, gap = report.scores["manual"], report.scores.get("gap", {}).get("gap/ulp largest")
     parts = [
         f"epoch {report.epoch}/{report.epochs}",
-        f"loss {manual['loss/train']:.5f}",
-        f"val {manual['loss/val']:.5f}",
+        f"loss {fixed(manual['loss/train'])}",
+        f"val {fixed(manual['loss/val'])}",
     ]
     if "accuracy/val" in manual:
         parts.append(f"acc {manual['accuracy/val']:.4f}")
@@ -152,7 +154,7 @@ def _findings(result: TrainResult) -> list[tuple[str, str]]:
     manual = result.history["manual"]
     if result.best_epoch is not None:
         at = result.epochs.index(result.best_epoch)
-        best = f"{result.best_epoch} of {result.epochs[-1]}, validation loss {manual['loss/val'][at]:.5f}"
+        best = f"{result.best_epoch} of {result.epochs[-1]}, validation loss {fixed(manual['loss/val'][at])}"
         if "accuracy/val" in manual:
             best += f", accuracy {manual['accuracy/val'][at]:.4f}"
         overfits = result.overfitting_epoch
@@ -179,14 +181,14 @@ def _table(result: TrainResult) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     columns = [
         ("epoch", [str(epoch) for epoch in result.epochs]),
-        ("train loss", _numbers(manual, "loss/train", ".5f")),
-        ("val loss", _numbers(manual, "loss/val", ".5f")),
-        ("autograd's", _numbers(autograd, "loss/val", ".5f")),
+        ("train loss", _numbers(manual, "loss/train", fixed)),
+        ("val loss", _numbers(manual, "loss/val", fixed)),
+        ("autograd's", _numbers(autograd, "loss/val", fixed)),
     ]
     if "accuracy/val" in manual:
-        columns.append(("accuracy", _numbers(manual, "accuracy/val", ".4f")))
+        columns.append(("accuracy", _numbers(manual, "accuracy/val", "{:.4f}".format)))
     if gap:
-        columns.append(("gap, ulp", _numbers(gap, "gap/ulp largest", ".3g", length=len(result.epochs))))
+        columns.append(("gap, ulp", _numbers(gap, "gap/ulp largest", "{:.3g}".format, length=len(result.epochs))))
     for title, _ in columns:
         table.add_column(title, justify="right")
     keep = {*_sampled(range(len(result.epochs)), ROWS)}
@@ -197,9 +199,9 @@ def _table(result: TrainResult) -> Table:
     return table
 
 
-def _numbers(history: dict[str, list[float]], tag: str, form: str, *, length: int = 0) -> list[str]:
+def _numbers(history: dict[str, list[float]], tag: str, form: Callable[[float], str], *, length: int = 0) -> list[str]:
     """Formatted values; a curve that began later than epoch 0 is filled up in front."""
-    cells = [format(value, form) for value in history.get(tag, [])]
+    cells = [form(value) for value in history.get(tag, [])]
     return [""] * (length - len(cells)) + cells
 
 
