@@ -61,13 +61,17 @@ def product(function, A, B, C, alpha, beta):
 
 
 @njit(error_model="numpy", cache=True)
-def three(function, W, a, z, m, one, none, tiny):
-    """The three products of a layer of W (units, n), with m samples in columns; to time them. W hardly changes."""
+def three(function, W, a, z, m, first, one, none, tiny):
+    """The products of a layer of W (units, n), the first or another, for m samples; to time them. W hardly changes."""
     units, n = W.shape
     w, below, out = address(pointer(W), 0), address(pointer(a), 0), address(pointer(z), 0)
-    gemm(function, PLAIN, PLAIN, m, units, n, one, below, m, w, n, none, out, m)
-    gemm(function, PLAIN, TRANSPOSED, m, n, units, one, out, m, w, n, none, below, m)
-    gemm(function, TRANSPOSED, PLAIN, n, units, m, tiny, below, m, out, m, one, w, n)
+    if first:  # samples in rows
+        gemm(function, TRANSPOSED, PLAIN, m, units, n, one, below, n, w, n, none, out, m)
+        gemm(function, PLAIN, PLAIN, n, units, m, tiny, below, n, out, m, one, w, n)
+    else:
+        gemm(function, PLAIN, PLAIN, m, units, n, one, below, m, w, n, none, out, m)
+        gemm(function, PLAIN, TRANSPOSED, m, n, units, one, out, m, w, n, none, below, m)
+        gemm(function, TRANSPOSED, PLAIN, n, units, m, tiny, below, m, out, m, one, w, n)
 
 
 def addresses(dtype: np.dtype) -> dict[str, int]:
