@@ -205,7 +205,9 @@ def refused_after(capsys: pytest.CaptureFixture[str], args: list[str]) -> str:
     return refused(args, capsys)
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_signals(sent: signal.Signals, status: int, tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "compare.cli", "train", "--data", "iris", "--epochs", "100000"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

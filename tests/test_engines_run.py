@@ -13,7 +13,7 @@ import manualbp as mbp
 from compare import GradientMismatch, train
 from manualbp.engines import auto, build
 from manualbp.engines.fused import Fused
-from manualbp.engines.products import BFloat16Products, OneDNNProducts, TorchProducts, onednn, products
+from manualbp.engines.products import BFloat16Products, OneDNNProducts, TorchProducts, onednn, products, tensor_float_32
 from tests.planted import config, small_data, spoiled
 
 
@@ -111,3 +111,38 @@ def test_products_agree() -> None:
             assert float((got - expected).abs().max()) <= tolerance * float(expected.abs().max())
     with pytest.raises(ValueError, match="is not in reach"):
         products("mkl", torch.device("cpu"), torch.float32)
+
+
+ROUNDED = {"tf32": 2.0**-11, "bf16": 2.0**-8}  # half an ulp of 11 and of 8 bits
+
+
+def share_of_bound(way: Any, u: float, device: str) -> float:
+    """The largest error of three products, as a share of what operands rounded to u explain, (2 u + u^2) |A| |B|."""
+    g = torch.Generator().manual_seed(0)
+    a, W, delta = (torch.randn(*s, generator=g).to(device) for s in ((64, 300), (50, 300), (64, 50)))
+    z, da, W2 = a.new_empty(64, 50), a.new_empty(64, 300), W.clone()
+    way.forward(a, W, None, z)
+    way.backward(delta, W, da)
+    way.accumulate_(W2, delta, a, 0.0, 1.0)
+    shares = []
+    for got, A, B in ((z, a, W.t()), (da, delta, W), (W2, delta.t(), a)):
+        error = (got.double() - A.double() @ B.double()).abs()
+        sums = 300 * 2.0**-24  # those of float32 besides
+        shares.append(float((error / ((2 * u + u * u + sums) * (A.abs().double() @ B.abs().double()))).max()))
+    return max(shares)
+
+
+def test_bfloat16_is_within_its_bound_and_uses_it() -> None:
+    assert 0.02 < share_of_bound(BFloat16Products(), ROUNDED["bf16"], "cpu") < 1
+    assert share_of_bound(BFloat16Products(), ROUNDED["tf32"], "cpu") > 0.3  # fewer bits than tf32 has are seen
+    assert share_of_bound(TorchProducts(), 2.0**-24, "cpu") < 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("matmul", ["tf32", "bf16"])
+def test_precisions_of_cuda_are_within_their_bounds(matmul: Any) -> None:
+    _, way = products("auto", torch.device("cuda"), torch.float32, matmul)
+    with tensor_float_32(matmul == "tf32"):
+        assert share_of_bound(way, ROUNDED[matmul], "cuda") < 1
+    assert share_of_bound(TorchProducts(), 2.0**-24, "cuda") < 1  # off again outside

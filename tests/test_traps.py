@@ -116,9 +116,10 @@ def test_one_wrong_entry_of_a_large_jacobian_passes_gradchecks_fast_mode() -> No
     assert verdicts(check_derivation(layer, lambda c: {"x": c @ off}, inputs, seconds=0)) == {"x": "wrong"}
 
 
-@pytest.mark.parametrize("size", [1e-11])
-def test_one_entry_of_a_million_that_every_common_tolerance_lets_pass(size: float) -> None:
-    x, dz = draw(32, 1000), draw(32, 1000, seed=1)
+@pytest.mark.parametrize("n", [350, pytest.param(1000, marks=pytest.mark.slow)])
+def test_one_entry_of_a_million_that_every_common_tolerance_lets_pass(n: int) -> None:
+    size = 1e-11
+    x, dz = draw(32, n), draw(32, n, seed=1)
 
     def layer(x: Tensor, W: Tensor, c: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return ((x @ W.T) * c).sum(), {}
@@ -129,16 +130,16 @@ def test_one_entry_of_a_million_that_every_common_tolerance_lets_pass(size: floa
 
     def off(x: Tensor, c: Tensor) -> dict[str, Tensor]:
         W = c.T @ x
-        W[345, 678] += size * W.square().mean().sqrt()
+        W[345, n // 3] += size * W.square().mean().sqrt()
         return {"W": W}
 
-    inputs = {"x": x, "W": torch.zeros(1000, 1000, dtype=torch.float64), "c": dz}
+    inputs = {"x": x, "W": torch.zeros(n, n, dtype=torch.float64), "c": dz}
     torch.testing.assert_close(off(x, dz)["W"], chunked(x, dz)["W"])
     assert torch.allclose(off(x, dz)["W"], chunked(x, dz)["W"], rtol=1e-9)
     assert check_derivation(layer, chunked, inputs, seconds=0).ok
     report = check_derivation(layer, off, inputs, seconds=0)
     assert verdicts(report) == {"W": "wrong"}
-    assert report["W"].worst_index == (345, 678)
+    assert report["W"].worst_index == (345, n // 3)
 
 
 def test_a_flipped_sign_passes_an_absolute_tolerance_of_one() -> None:

@@ -224,6 +224,22 @@ def test_entries_that_tie_for_a_maximum_share_one_gradient(shares: str) -> None:
     assert verdicts(report) == {"y": "right", "x": expected[shares]}
 
 
+@pytest.mark.parametrize(("share", "verdict"), [(0.3, "subgradient"), (None, "wrong")])
+def test_what_ties_in_two_quantities_is_shared_between_them(share: float | None, verdict: str) -> None:
+    def larger(a: Tensor, b: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        y = torch.maximum(a, b)
+        return (y * y).sum(), {"y": y}
+
+    def backward(a: Tensor, b: Tensor, y: Tensor) -> dict[str, Tensor]:
+        tie = (a == b).double()
+        of_a, of_b = (1.0, 1.0) if share is None else (share, 1 - share)
+        return {"y": 2 * y, "a": 2 * y * ((a > b) + of_a * tie), "b": 2 * y * ((b > a) + of_b * tie)}
+
+    inputs = {"a": torch.tensor([1.0, 2.0, 0.5]).double(), "b": torch.tensor([1.0, -1.0, 0.5]).double()}
+    report = check_derivation(larger, backward, inputs, seconds=0)
+    assert verdicts(report) == {"y": "right", "a": verdict, "b": verdict}
+
+
 # complex numbers
 
 

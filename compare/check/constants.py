@@ -33,9 +33,9 @@ SHARED = 6.0
 # and all in the same direction: the factor by which all entries may be off together.
 CONSTANTS = 8
 
-# Conditions that have to fail until no further one is tried. Of the corpus's wrong derivations each that is caught at
-# all is then blamed on its right step (benchmarks/check_corpus.py), in a fourth of the time that all conditions take;
-# the fourth is that with zeros and ties, where a second mistake (a mask, a branch) may be the only one to show.
+# Conditions that have to fail until no further one is tried: a wrong derivation is then blamed on its right step in a
+# fourth of the time that all conditions take. The fourth is that with zeros and ties, where a second mistake (a mask,
+# a branch) may be the only one to show. (benchmarks/results/check_corpus.md says at which value it was measured.)
 ENOUGH = 4
 
 # The last so many of them must have shown no further wrong quantity: a second mistake is often one of a regime.

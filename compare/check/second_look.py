@@ -60,13 +60,33 @@ def look_closer(
     sizes = {name: relative_size(errors[name], c.local) for name, c in suspects.items()}
     for name, value in coherence(expected, errors, sizes, seed).items():
         suspects[name].coherence = value
-    ordered = [name for name, c in suspects.items() if not c.local.is_complex()]  # with a least and a largest value
-    for name, seen in around(expected, ordered, seed).items() if ordered else ():
-        c = suspects[name]
-        off = torch.stack([(g - c.local).abs() for g in c.given]).amax(0) > THRESHOLD * c.local_floor
-        seen = torch.cat([seen, c.local[None]])
-        if all(attainable(g, seen, off) for g in c.given):
-            c.hull = bounds(seen[:-1])
+    ordered = {n: c for n, c in result.comparisons.items() if not c.local.is_complex()}  # least and largest exist
+    if not suspects.keys() & ordered:
+        return
+    others = [name for name in ordered if name not in suspects]
+    seen = around(expected, [name for name in suspects if name in ordered], seed, others)
+    seen = {name: torch.cat([near, ordered[name].local[None]]) for name, near in seen.items()}
+    off = {
+        n: torch.stack([(g - c.local).abs() for g in c.given]).amax(0) > THRESHOLD * c.local_floor
+        for n, c in ordered.items()
+    }
+    explained = {n for n in suspects.keys() & ordered if all(attainable(g, seen[n], off[n]) for g in ordered[n].given)}
+    if not _together(ordered, seen, {n: off[n] & (n in explained) for n in off}):
+        return
+    for name in explained:
+        suspects[name].hull = bounds(seen[name][:-1])
+
+
+def _together(comparisons: Mapping[str, Comparison], seen: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> bool:
+    """Whether all quantities together make one valid choice: of max(a, b) at a tie, a and b cannot both have it all."""
+
+    def row(parts: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat([parts[name].reshape(-1) for name in comparisons])
+
+    side_by_side = torch.cat([seen[name].reshape(len(seen[name]), -1) for name in comparisons], 1)
+    calls = range(min(len(c.given) for c in comparisons.values()))
+    givens = [row({n: c.given[k] for n, c in comparisons.items()}) for k in calls]
+    return not bool(row(off).any()) or all(attainable(given, side_by_side, row(off)) for given in givens)
 
 
 def excuse_low_precision(result: Evaluation, expected: Callable[..., dict[str, Tensor]], seed: int) -> None:

@@ -6,7 +6,7 @@ is one of several valid ones?
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -56,14 +56,13 @@ def _kept(names: list[str], errors: Mapping[str, Tensor], runs: list[Run]) -> di
     return kept
 
 
-def around(run: Callable[[Jitter], Run], names: list[str], seed: int) -> dict[str, Tensor]:
-    """Local gradients, one below the other, of runs a hair away from the inputs; of many if there is a kink."""
+def around(run: Callable[[Jitter], Run], names: list[str], seed: int, others: Iterable[str] = ()) -> dict[str, Tensor]:
+    """Local gradients, one below the other, of runs a hair away from the inputs; of many if `names` show a kink."""
     runs = [run(_nudged(seed + k)) for k in range(1, NUDGES + 1)]
     seen = _stacked(runs, names)
     if any(bool((bounds(g)[1] - bounds(g)[0] > JUMP * g.abs().amax()).any()) for g in seen.values() if g.numel()):
         runs += [run(_nudged(seed + k)) for k in range(NUDGES + 1, NUDGES + TIES + 1)]
-        seen = _stacked(runs, names)
-    return seen
+    return _stacked(runs, [*names, *others])
 
 
 def _stacked(runs: list[Run], names: list[str]) -> dict[str, Tensor]:
@@ -78,10 +77,11 @@ def bounds(seen: Tensor) -> tuple[Tensor, Tensor]:
 def attainable(given: Tensor, seen: Tensor, off: Tensor) -> bool:
     """Whether a gradient at a kink departs from those nearby only in ways in which they depart from each other.
 
-    Where entries tie for a maximum they share one gradient: either may have it, both in full may not. So for each entry
-    that is `off`, with the few others that jump together with it, the gradient must lie in the affine hull of `seen`:
-    in a direction in which these do not differ, it must not either. (In other directions any weight will do, as a slope
-    of 0.3 at zero does; the bounds of each entry are asked besides.)
+    Where entries tie for a maximum they share one gradient: either may have it, both in full may not. So (of one
+    quantity, or of several side by side) for each entry that is `off`, with the few others that jump together with
+    it, the gradient must lie in the affine hull of `seen`: in a direction in which these do not differ, it must not
+    either. (In other directions any weight will do, as a slope of 0.3 at zero does; the bounds of each entry are
+    asked besides.)
     """
     flat = seen.reshape(len(seen), -1)
     centre = flat.mean(0)

@@ -61,13 +61,14 @@ def product(function, A, B, C, alpha, beta):
 
 
 @njit(error_model="numpy", cache=True)
-def three(function, W, a, z, m, one, none, tiny):
-    """The three products of a layer of W (units, n), with m samples in columns; to time them. W hardly changes."""
-    units, n = W.shape
-    w, below, out = address(pointer(W), 0), address(pointer(a), 0), address(pointer(z), 0)
-    gemm(function, PLAIN, PLAIN, m, units, n, one, below, m, w, n, none, out, m)
-    gemm(function, PLAIN, TRANSPOSED, m, n, units, one, out, m, w, n, none, below, m)
-    gemm(function, TRANSPOSED, PLAIN, n, units, m, tiny, below, m, out, m, one, w, n)
+def forward_and_back(function, theta, W, v, a, z, da, m, n, units, count, one, none):
+    """z = W a, samples in columns, and dJ/da = W^T z for `count` units; for 0, samples in rows. To time them."""
+    w, below, out = address(pointer(theta), W), address(pointer(v), a), address(pointer(v), z)
+    if count:
+        gemm(function, PLAIN, PLAIN, m, units, n, one, below, m, w, n, none, out, m)
+        gemm(function, PLAIN, TRANSPOSED, m, count, units, one, out, m, w, n, none, address(pointer(v), da), m)
+    else:
+        gemm(function, TRANSPOSED, PLAIN, m, units, n, one, below, n, w, n, none, out, m)
 
 
 def addresses(dtype: np.dtype) -> dict[str, int]:

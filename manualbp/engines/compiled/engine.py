@@ -7,7 +7,7 @@ minibatch.py for more.
 
 from __future__ import annotations
 
-import math
+import statistics
 import time
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manualbp.engines.compiled.blas import ALONE, addresses, on_threads, three
+from manualbp.engines.compiled.blas import ALONE, addresses, forward_and_back, on_threads
 from manualbp.engines.compiled.layout import Layout, Where
 from manualbp.engines.compiled.minibatch import epoch as minibatch_epoch
 from manualbp.engines.compiled.stochastic import epoch as stochastic_epoch
@@ -26,8 +26,8 @@ from manualbp.loss import Loss
 
 LOOPS = 4096  # multiplications of a product below which loops are faster than a call
 NEVER_CALL = 2**62
-TRIALS = 5
-LARGEST = 1024  # rows and columns of the matrices that products are tried out on, at most: it takes room
+TRIALS, ENOUGH = 7, 0.5  # seconds
+WAKING = 2**26  # multiplications that take longer than waking threads
 
 
 class Compiled:
@@ -79,7 +79,6 @@ class Compiled:
         require_batches(self.plan, params, x, y)
         if x.device.type != "cpu":
             raise ValueError(f"the compiled engine runs on the CPU, got tensors on {x.device}; use fused or graph")
-        self._function(x.dtype, rows)  # before there are buffers: trying out takes room too
         layout = self._layout
         if layout is None or layout.rows != rows or layout.v.dtype != x.numpy().dtype:
             layout = self._layout = Layout(self.plan, self.loss, rows, x.dtype)
@@ -108,7 +107,7 @@ class Compiled:
         if size == 1:
             stochastic_epoch(*places, *task, typed, layout.target, layout.scratch, losses)
             return torch.from_numpy(losses)
-        name, function = self._function(x.dtype, size)
+        name, function = self._function(layout, where, size)
         with on_threads(name):
             loops = self.loops if function else NEVER_CALL
             blocks = layout.block, layout.again
@@ -126,14 +125,13 @@ class Compiled:
             raise ValueError(f"class indices must be from 0 to {classes - 1}, got {int(y.min())} to {int(y.max())}")
         return torch.zeros(len(y), classes, dtype=dtype).scatter_(1, y[:, None], 1.0)
 
-    def _function(self, dtype: torch.dtype, size: int) -> tuple[str, int]:
+    def _function(self, layout: Layout, where: Where, size: int) -> tuple[str, int]:
         """The BLAS to use: the fastest of those in reach on the largest layer of this network, tried out once."""
         largest = max(stage.linear.n_in * stage.linear.n_out for stage in self.plan)
         if size == 1 or self.wanted == "loops" or (largest * size < self.loops and self.wanted == "auto"):
             return "loops", 0
         if self._chosen is None:
-            kind = torch.empty(0, dtype=dtype).numpy().dtype
-            found = addresses(kind)
+            found = addresses(layout.v.dtype)
             if self.wanted not in ("auto", *found):
                 there = ", ".join(("auto", "loops", *found))
                 raise ValueError(f"product {self.wanted!r} is not in reach of the compiled engine; choose of {there}")
@@ -141,27 +139,31 @@ class Compiled:
                 return "loops", 0
             several = torch.get_num_threads() > 1
             tried = [name for name in found if several or not name.endswith(ALONE)]
-            name = self._fastest(tried, found, kind, size) if self.wanted == "auto" else self.wanted
+            name = self._fastest(tried, found, layout, where, size) if self.wanted == "auto" else self.wanted
             self._chosen = name, found[name]
         return self._chosen
 
-    def _fastest(self, names: list[str], found: dict[str, int], kind: np.dtype[Any], size: int) -> str:
-        stage = max((stage.linear for stage in self.plan), key=lambda linear: linear.n_in * linear.n_out)
-        units, n, m = (min(count, LARGEST) for count in (stage.n_out, stage.n_in, size))
-        # so that a, multiplied by W and its transpose again and again, stays as it is
-        W = np.full((units, n), 1 / math.sqrt(units * n), kind)
-        a, z = np.ones((n, m), kind), np.zeros((units, m), kind)
-        one, none, tiny = (kind.type(value) for value in (1, 0, 1e-30))
-        taken: dict[str, float] = dict.fromkeys(names, float("inf"))
-        for _ in range(TRIALS):
+    def _fastest(self, names: list[str], found: dict[str, int], layout: Layout, where: Where, size: int) -> str:
+        """On the very W and the buffers, which hold nothing yet: W is only read."""
+        l = max(range(len(self.plan)), key=lambda l: self.plan[l].linear.n_in * self.plan[l].linear.n_out)
+        n, units = int(layout.width[l]), int(layout.width[l + 1])
+        count = min(layout.block, n) if l > 0 else 0
+        places = where.base, where.w[l], layout.v, layout.a[l], layout.z[l], layout.da
+        one, none = layout.v.dtype.type(1), layout.v.dtype.type(0)
+        taken: dict[str, list[float]] = {name: [] for name in names}
+        begun = time.perf_counter()
+        for trial in range(TRIALS):
             for name in names:  # in turns
                 with on_threads(name):
-                    for _ in range(2):  # the first may wake threads
+                    for _ in range(2 if trial == 0 or n * units * size < WAKING else 1):  # the first may wake threads
                         start = time.perf_counter()
-                        three(found[name], W, a, z, m, one, none, tiny)
+                        forward_and_back(found[name], *places, size, n, units, count, one, none)
                         seconds = time.perf_counter() - start
-                taken[name] = min(taken[name], seconds)
-        return min(names, key=lambda name: taken[name])
+                taken[name].append(seconds)
+            if time.perf_counter() - begun > ENOUGH:
+                break
+        layout.v[:] = 0
+        return min(names, key=lambda name: statistics.median(taken[name]))  # threads are fast at best, not always
 
 
 def _contiguous(params: Params) -> Params:

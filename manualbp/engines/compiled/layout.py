@@ -18,7 +18,7 @@ from manualbp.layer import Params
 from manualbp.loss import Loss
 
 LANES = 8  # columns come in multiples of this: a vector register of float32, two of float64
-BLOCK, BLOCK_VALUES = 256, 2**17  # dJ/da is there for so many units, or so many numbers, at a time
+BLOCK, BLOCK_VALUES = 256, 2**21  # dJ/da is there for so many units, or so many numbers, at a time
 LARGE = 2**18  # numbers of x
 IN_PLACE = (Identity, Sigmoid, Tanh, ReLU)  # a may overwrite z: the derivative is a formula of a
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 from numba import njit
 
 from manualbp.engines.compiled.blas import PLAIN, TRANSPOSED, gemm
-from manualbp.engines.compiled.memory import address, pointer
-from manualbp.engines.compiled.pointwise import ZERO, activate, cost, times_slope
+from manualbp.engines.compiled.memory import address, pointer, prefetch
+from manualbp.engines.compiled.pointwise import ONE, ZERO, activate, cost, times_slope
 from manualbp.engines.compiled.stochastic import FAST
 
 FEW = 32  # samples up to which forward_rows is faster than BLAS
@@ -108,6 +108,31 @@ def weight_loops(to, v, W, delta, below, n, units, cols, count, alpha, beta):
 
 
 @njit(**FAST)
+def weight_rows(to, v, W, delta, x, n, units, m, cols, alpha, beta):
+    """To W = beta (to W) + alpha delta a^T for m samples in rows, two units by four samples at a time."""
+    for unit in range(0, units, 2):
+        w0, d0 = W + unit * n, delta + unit * cols
+        both = unit + 1 < units
+        w1, d1 = (w0 + n, d0 + cols) if both else (w0, d0)
+        keep = beta
+        for s in range(0, m, 4):  # columns from m on are there, and 0
+            p0, p1, p2, p3 = alpha * v[d0 + s], alpha * v[d0 + s + 1], alpha * v[d0 + s + 2], alpha * v[d0 + s + 3]
+            q0, q1, q2, q3 = alpha * v[d1 + s], alpha * v[d1 + s + 1], alpha * v[d1 + s + 2], alpha * v[d1 + s + 3]
+            x0 = x + s * n
+            x1, x2, x3 = x + min(s + 1, m - 1) * n, x + min(s + 2, m - 1) * n, x + min(s + 3, m - 1) * n
+            if both:
+                for i in range(n):
+                    a0, a1, a2, a3 = v[x0 + i], v[x1 + i], v[x2 + i], v[x3 + i]
+                    to[w0 + i] = keep * to[w0 + i] + ((p0 * a0 + p1 * a1) + (p2 * a2 + p3 * a3))
+                    to[w1 + i] = keep * to[w1 + i] + ((q0 * a0 + q1 * a1) + (q2 * a2 + q3 * a3))
+            else:
+                for i in range(n):
+                    a0, a1, a2, a3 = v[x0 + i], v[x1 + i], v[x2 + i], v[x3 + i]
+                    to[w0 + i] = keep * to[w0 + i] + ((p0 * a0 + p1 * a1) + (p2 * a2 + p3 * a3))
+            keep = ONE
+
+
+@njit(**FAST)
 def bias_loops(to, v, bias, delta, units, cols, alpha, beta_b):
     """To b = beta_b (to b) + alpha delta, summed over the samples."""
     for unit in range(units):
@@ -123,7 +148,9 @@ def gather(values, rows, first, m, d, v, at, cols, columns):
     """m rows of `values` (.., d) into v: as columns, padded with 0, or as they are."""
     if not columns:
         for s in range(m):
-            start, out = rows[first + s] * d, at + s * d
+            start, out, ahead = rows[first + s] * d, at + s * d, rows[first + min(s + 2, m - 1)] * d
+            for i in range(0, d, 16):  # rows lie anywhere: have one on its way while another is copied
+                prefetch(values, ahead + i)
             for i in range(d):
                 v[out + i] = values[start + i]
         return
@@ -188,6 +215,8 @@ def epoch(
                 W, below = address(to, w[0]), address(v, a[0])
                 if small:
                     weight_loops(to, v, w[0], own, a[0], n, units, cols, n, alpha, beta)
+                elif m <= FEW:
+                    weight_rows(to, v, w[0], own, a[0], n, units, m, cols, alpha, beta)
                 else:
                     gemm(function, PLAIN, PLAIN, n, units, m, alpha, below, n, D, cols, beta, W, n)
             for j in range(0, n if l > 0 else 0, block):
