@@ -38,6 +38,12 @@ ACTIVATIONS = {
         "(0.5 * (1 + torch.erf({z} * 0.5 ** 0.5)) + {z} * torch.exp(-0.5 * {z} ** 2) / (2 * torch.pi) ** 0.5)",
         lambda a, z: 0.5 * (1 + torch.erf(z * 0.5**0.5)) + z * torch.exp(-0.5 * z * z) / (2 * math.pi) ** 0.5,
     ),
+    "gelu_tanh": Activation(
+        lambda z: torch.nn.functional.gelu(z, approximate="tanh"),
+        "(0.5 * (1 + torch.tanh(0.7978845608 * ({z} + 0.044715 * {z} ** 3))) + 0.5 * {z} * (1 - torch.tanh("
+        "0.7978845608 * ({z} + 0.044715 * {z} ** 3)) ** 2) * 0.7978845608 * (1 + 0.134145 * {z} ** 2))",
+        lambda a, z: _gelu_tanh_slope(z),
+    ),
     "cube": Activation(lambda z: z**3, "(3 * {z} ** 2)", lambda a, z: 3 * z * z),
     "silu": Activation(
         torch.nn.functional.silu,
@@ -45,3 +51,10 @@ ACTIVATIONS = {
         lambda a, z: torch.sigmoid(z) * (1 + z * (1 - torch.sigmoid(z))),
     ),
 }
+
+
+def _gelu_tanh_slope(z: Tensor) -> Tensor:
+    """The derivative of 0.5 z (1 + tanh(u)), with u = sqrt(2 / pi) (z + 0.044715 z^3)."""
+    root = math.sqrt(2 / math.pi)
+    t = torch.tanh(root * (z + 0.044715 * z**3))
+    return 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * root * (1 + 3 * 0.044715 * z * z)

@@ -62,6 +62,7 @@ class Bench:
         )
         search.after = {name: expected.double() for name, expected in asked["after"].items()}
         search.floor = asked["floor"]
+        search.together = set(asked["together"])
         self.found = search.find(asked["seconds"], asked["like"])
         answer = {
             "found": [_described(each) for each in self.found],

@@ -21,7 +21,7 @@ from compare.explain.known import Known
 from compare.explain.pure import in_place
 from compare.explain.reach import Reach
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import Place, base, places
+from compare.explain.syntax import Place, base, constant, places
 from compare.explain.traced import Traced
 from compare.explain.trial import RESULT, Trial, gradient, own
 
@@ -95,6 +95,7 @@ class Candidates:
         self.after: dict[str, Tensor] = {}  # what steps that are right have to give once this one is
         self.until = math.inf  # by time.monotonic(): no further edits are proposed
         self.floor = 0.0  # what rounding leaves of a gradient that is zero
+        self.together: set[str] = set()  # other wrong steps that the same edit has to mend
 
     def ordered(self, like: list[str]) -> list[Candidate]:
         """Every candidate, likeliest first: single edits, and one edit at all the places where it applies."""
@@ -249,7 +250,11 @@ class Candidates:
             ):
                 allowed.append(k)
                 continue
+            if self.together and k == len(self.trial.statements) - 1 and _listed(statement):
+                continue
             changed = self._influenced(k)
+            if self.together and changed is not None and not self.together <= changed:
+                continue
             if changed is None or (self.target in changed and not changed & set(watched)):
                 allowed.append(k)
             elif not changed and isinstance(statement, ast.Assign):
@@ -295,6 +300,8 @@ def _counts(place: Place) -> str:
 
 def _cancels(place: Place, new: Any) -> bool:
     """Whether an edit makes `x - x` or `x / x`: zeros and ones that nobody meant."""
+    if isinstance(new, ast.expr) and _undone(place, new):
+        return True
     nodes = [new]
     above = place.parent
     if isinstance(above, ast.BinOp) and isinstance(new, ast.expr) and place.field in ("left", "right"):
@@ -311,6 +318,35 @@ def _cancels(place: Place, new: Any) -> bool:
     )
 
 
+def _undone(place: Place, new: ast.expr) -> bool:
+    """Whether a product multiplies by what it divides by as well, as `m * d / m`, and did not before."""
+    top = place.node
+    for above in reversed(place.above):
+        if not (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.Div)):
+            break
+        top = above
+
+    def both(node: ast.AST) -> set[str]:
+        over: set[str] = set()
+        under: set[str] = set()
+        waiting = [(node, True)]
+        while waiting:
+            each, up = waiting.pop()
+            each = new if each is place.node and replaced else each
+            if isinstance(each, ast.BinOp) and isinstance(each.op, ast.Mult | ast.Div):
+                waiting += [(each.left, up), (each.right, up == isinstance(each.op, ast.Mult))]
+            elif constant(each) is None:
+                (over if up else under).add(ast.unparse(each))
+        return over & under
+
+    replaced = True
+    after = both(top)
+    if not after:
+        return False
+    replaced = False
+    return bool(after - both(top))
+
+
 def _elsewhere(place: Place, statement: ast.stmt, target: str) -> bool:
     """Whether a place belongs to another entry of the returned dictionary."""
     chain = (*place.above, place.node)
@@ -322,6 +358,11 @@ def _elsewhere(place: Place, statement: ast.stmt, target: str) -> bool:
         if isinstance(above, ast.Dict) and below in above.keys:
             return True
     return False
+
+
+def _listed(statement: ast.stmt) -> bool:
+    """Whether a statement puts the returned dictionary together: an edit of one entry mends no other."""
+    return isinstance(getattr(statement, "value", None), ast.Dict)
 
 
 def _base_of(statement: ast.stmt) -> str:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from typing import Any
 
+from torch import Tensor
+
+from compare.explain.edits_places import cause_of_name
 from compare.explain.site import Proposal, Site, penalty
-from compare.explain.syntax import attribute, binary, constant, names, negative
+from compare.explain.syntax import attribute, binary, constant, method, names, negative
 
 MATMUL = ("matmul", "mm", "dot", "bmm")
 PRODUCTS = (*MATMUL, "mul", "multiply", "outer")
@@ -92,6 +97,19 @@ def transpose(site: Site) -> Iterator[Proposal]:
         yield Proposal(binary(right, ast.MatMult(), left), "", 0.5, "(A @ B).T")
 
 
+def conjugate(site: Site) -> Iterator[Proposal]:
+    """x.conj() for x, where x is complex, and the reverse."""
+    node = site.node
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("conj", "conjugate"):
+        yield Proposal(node.func.value, "", 0.0, "conj")
+    elif site.is_load and not isinstance(site.place.parent, ast.Attribute) and _complex(site.value):
+        yield Proposal(method(node, "conj"), "", 0.1, "conj")
+
+
+def _complex(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_complex()
+
+
 def _turned(node: ast.expr) -> ast.expr:
     if isinstance(node, ast.Attribute) and node.attr == "T":
         return node.value
@@ -127,7 +145,8 @@ def drop(site: Site) -> Iterator[Proposal]:
         for kept, gone in ((node.left, node.right), (node.right, node.left)):
             if gone is node.left and isinstance(node.op, ast.Div) and constant(gone) != 1:
                 continue
-            yield Proposal(kept, _gone(site, gone, node.op), 0.0, f"/ {ast.unparse(gone)}")
+            cost = 1.5 if site.in_update else 0.0  # an update is left out as a whole
+            yield Proposal(kept, _gone(site, gone, node.op), cost, f"/ {ast.unparse(gone)}")
     elif isinstance(node.op, ast.Pow):
         yield Proposal(node.left, "wrong_activation_derivative", 0.6, "**")
     elif isinstance(node.op, ast.MatMult):
@@ -144,7 +163,7 @@ def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
     own = {t.text for t in site.reach.numbers if t.role == "constant"}
     scales = isinstance(gone, ast.BinOp) and bool(names(gone) & own)
     if site.in_penalty or (scales and site.reach.target in site.reach.inputs):
-        return "wrong_l2"
+        return "missing_l2" if _nothing(site, gone) else "wrong_l2"
     if constant(gone) is not None:
         return "wrong_factor"
     text = ast.unparse(gone)
@@ -160,11 +179,29 @@ def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
     return "wrong_mask" if isinstance(gone, ast.Compare) else "extra_derivative"
 
 
+def _nothing(site: Site, factor: ast.expr) -> bool:
+    """Whether a factor is zero: what it stands before is left out."""
+    return constant(factor) == 0 or site.reach.scalars.get(ast.unparse(factor)) == 0
+
+
 def branch(site: Site) -> Iterator[Proposal]:
     """x or y for `x if c else y`."""
     for kept, gone in ((site.node.body, site.node.orelse), (site.node.orelse, site.node.body)):
         if constant(kept) is None:
-            yield Proposal(kept, _less(gone, kept), 0.0, "one branch")
+            yield Proposal(kept, _less(gone, kept) or _another(site, gone, kept), 0.0, "one branch")
+
+
+def _another(site: Site, gone: ast.expr, kept: ast.expr) -> str:
+    """The mistake of one branch that differs from the other in one name throughout."""
+    old, new = ([n.id for n in ast.walk(tree) if isinstance(n, ast.Name)] for tree in (gone, kept))
+    pairs = {(a, b) for a, b in zip(old, new, strict=False) if a != b}
+    if len(old) != len(new) or len(pairs) != 1:
+        return ""
+    a, b = pairs.pop()
+    if re.sub(rf"\b{a}\b", b, ast.unparse(gone)) != ast.unparse(kept):
+        return ""
+    slope = site.reach.slope(ast.unparse(kept)) and site.reach.relation(a, b) == "activation"
+    return "derivative_at_wrong_place" if slope else cause_of_name(site, a, b)
 
 
 def _less(gone: ast.expr, kept: ast.expr) -> str:

@@ -9,7 +9,13 @@ from collections.abc import Iterator
 
 from compare.explain.reach import plain
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import binary, call, constant, number, parsed
+from compare.explain.syntax import binary, call, constant, negative, number, parsed
+
+ALONG = frozenset(
+    """sum mean softmax log_softmax amax max cat transpose roll size unsqueeze squeeze flip cumsum gather scatter
+    scatter_add index_select index_add swapaxes movedim permute diagonal unbind stack logsumexp select narrow""".split()
+)
+COUNTED = ("repeat_interleave", "split", "chunk")  # their first argument is a count, the second an axis
 
 
 def number_changed(site: Site) -> Iterator[Proposal]:
@@ -30,7 +36,7 @@ def number_changed(site: Site) -> Iterator[Proposal]:
         if other not in seen and not (isinstance(value, int) and isinstance(other, float) and other.is_integer()):
             seen.add(other)
             yield Proposal(number(other, node), cause, 0.0, f"{value} {other}")
-    if site.inside(ast.Subscript, ast.keyword):
+    if site.in_index or site.inside(ast.keyword):
         return
     for term in (*site.reach.sizes, *site.reach.numbers):
         if term.role in ("size", "constant") and cause in ("wrong_factor", "wrong_count"):
@@ -48,7 +54,7 @@ def _cause_of_number(site: Site) -> str:
         return "special_case" if site.inside(ast.If, ast.IfExp) else "wrong_mask"
     if isinstance(above, ast.keyword):
         return "wrong_axis" if above.arg in ("dim", "axis", "dims") else "wrong_factor"
-    if site.inside(ast.Subscript, ast.Slice):
+    if site.in_index:
         return "wrong_index"
     call = next((n for n in reversed(site.place.above) if isinstance(n, ast.Call)), None)
     if call is not None and call is above:
@@ -57,7 +63,7 @@ def _cause_of_number(site: Site) -> str:
             return "clipped"
         if name == "range":
             return "some_samples"
-        if name in ("sum", "mean", "softmax", "log_softmax", "amax", "max", "cat", "transpose", "roll", "size"):
+        if name in ALONG or (name in COUNTED and site.place.index is not None and site.place.index >= 1):
             return "wrong_axis"
         if name == "where":
             return "wrong_factor"
@@ -97,7 +103,7 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
                     continue  # a number in a test: true as well, and no mistake's name
                 count = term.role == "size" and reach.is_size(reach.scalars[old])
                 cause = "wrong_l2" if site.in_penalty else "wrong_count" if count else "wrong_factor"
-                cause = "wrong_index" if site.inside(ast.Subscript) else cause
+                cause = "wrong_index" if site.in_index else cause
                 yield Proposal(parsed(term.text), cause, 0.4 if term.role == "size" else 1.0, f"{old} {term.text}")
         return
     known = reach.tensors.get(old)
@@ -215,6 +221,7 @@ def index(site: Site) -> Iterator[Proposal]:
         if len(inner.elts) == 2:
             swapped = ast.copy_location(ast.Tuple([inner.elts[1], inner.elts[0]], inner.ctx), inner)
             yield Proposal(_subscript(node, swapped), "", 0.3, "swap")
+        yield from _cut_otherwise(node, inner)
         for at, entry in enumerate(inner.elts):
             if isinstance(entry, ast.Slice) and entry.lower is None and entry.upper is None:
                 rows = [*inner.elts]
@@ -234,6 +241,48 @@ def index(site: Site) -> Iterator[Proposal]:
             if order is None or order.ndim == 1:
                 inverse = call(parsed("torch.argsort"), inner)
                 yield Proposal(_subscript(node, inverse), "", 0.6, "inverse")
+
+
+def _cut_otherwise(node: ast.Subscript, inner: ast.Tuple) -> Iterator[Proposal]:
+    """Other bounds of one slice among several axes, or of all the slices that read alike."""
+    texts = [ast.unparse(entry) if isinstance(entry, ast.Slice) else "" for entry in inner.elts]
+    for text in dict.fromkeys(t for t in texts if t.strip(":")):
+        places_of = [at for at, other in enumerate(texts) if other == text]
+        some = [[at] for at in places_of] + ([places_of] if len(places_of) > 1 else [])
+        old = inner.elts[places_of[0]]
+        assert isinstance(old, ast.Slice)
+        for new in _bounds(old):
+            ast.copy_location(new, old)
+            for chosen in some:
+                entries = [new if at in chosen else entry for at, entry in enumerate(inner.elts)]
+                cost = 0.3 if len(chosen) == len(places_of) else 0.6
+                changed = ast.copy_location(ast.Tuple(entries, inner.ctx), inner)
+                yield Proposal(_subscript(node, changed), "", cost, f"{text} {ast.unparse(new)}")
+
+
+def _bounds(old: ast.Slice) -> Iterator[ast.Slice]:
+    """A slice moved by one at one end or at both, without one of its bounds, or cut alike at both ends."""
+    lower, upper, step = old.lower, old.upper, old.step
+    for by in (1, -1):
+        if lower is not None:
+            yield ast.Slice(_moved(lower, by), upper, step)
+        if upper is not None:
+            yield ast.Slice(lower, _moved(upper, by), step)
+        if lower is not None and upper is not None:
+            yield ast.Slice(_moved(lower, by), _moved(upper, by), step)
+    if lower is not None:
+        yield ast.Slice(None, upper, step)
+        if upper is None and step is None:
+            yield ast.Slice(None, negative(lower), None)
+            yield ast.Slice(lower, negative(lower), None)
+            half = constant(lower)
+            if isinstance(half, int) and half > 1 and half % 2 == 0:
+                yield ast.Slice(number(half // 2, lower), number(-(half // 2), lower), None)
+    if upper is not None:
+        yield ast.Slice(lower, None, step)
+        if lower is None and step is None and isinstance(upper, ast.UnaryOp):
+            yield ast.Slice(upper.operand, None, None)
+            yield ast.Slice(upper.operand, upper, None)
 
 
 def _spelt(site: Site, node: ast.Subscript, inner: ast.JoinedStr) -> Iterator[Proposal]:

@@ -20,6 +20,9 @@ def accumulate(site: Site) -> Iterator[Proposal]:
         if not isinstance(target, ast.Name | ast.Attribute | ast.Subscript) or _reads(node.value, target):
             return
         added = ast.copy_location(ast.AugAssign(target, ast.Add(), node.value), node)
+        if isinstance(target, ast.Subscript) and _whole(node.value, base(target)):
+            yield Proposal(added, "special_case", 1.6, "= += own")  # made from all entries: it adds nothing up
+            return
         yield Proposal(added, "overwritten", 0.0 if site.inside(ast.For) else 0.6, "= +=")
         if isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant | ast.Slice):
             yield Proposal(_all_added(target, node.value), "overwritten", 0.8, "index_put_")
@@ -37,6 +40,12 @@ def accumulate(site: Site) -> Iterator[Proposal]:
         yield Proposal(only, "modified_in_place" if shared else "path_twice", 0.3, "+= =")
         if isinstance(node.target, ast.Subscript) and isinstance(node.target.slice, ast.Name | ast.Tuple):
             yield Proposal(_all_added(node.target, node.value), "overwritten", 0.6, "index_put_")
+
+
+def _whole(value: ast.expr, name: str) -> bool:
+    """Whether a value is made from an array as a whole, not from entries of it."""
+    entries = {id(n.value) for n in ast.walk(value) if isinstance(n, ast.Subscript)}
+    return any(isinstance(n, ast.Name) and n.id == name and id(n) not in entries for n in ast.walk(value))
 
 
 def _reads(value: ast.expr, target: ast.expr) -> bool:
@@ -66,10 +75,14 @@ def leave_out(site: Site) -> Iterator[Proposal]:
     node = site.node
     if isinstance(node, ast.AugAssign):
         yield Proposal(None, _left_out(site, base(node.target), node), -0.4, "out")
-    elif isinstance(node, ast.Assign) and base(node.targets[0]) in names(node.value) | site.reach.inputs:
+    elif (
+        isinstance(node, ast.Assign)
+        and base(node.targets[0]) in names(node.value) | site.reach.inputs
+        and not _keyed(node.targets[0])
+    ):
         yield Proposal(None, _left_out(site, base(node.targets[0]), node), 0.0, "out")
     elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
-        key = isinstance(node.targets[0].slice, ast.Constant | ast.JoinedStr)  # of a dictionary: no entry of an array
+        key = _keyed(node.targets[0])
         yield Proposal(None, "unknown" if key else "special_case", 2.0 if key else -0.4, "out")
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         name = ast.unparse(node.value.func).rpartition(".")[2]
@@ -78,6 +91,13 @@ def leave_out(site: Site) -> Iterator[Proposal]:
         yield Proposal(None, "some_samples", 0.0, "out")
     elif isinstance(node, ast.If):
         yield Proposal(None, "special_case", 0.8, "out")
+
+
+def _keyed(target: ast.expr) -> bool:
+    """Whether a target is an entry of a dictionary, not of an array."""
+    if not isinstance(target, ast.Subscript):
+        return False
+    return isinstance(target.slice, ast.JoinedStr) or isinstance(getattr(target.slice, "value", None), str)
 
 
 def _left_out(site: Site, name: str, node: ast.stmt) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterator
 
 from torch import Tensor
@@ -22,6 +23,8 @@ def factor(site: Site) -> Iterator[Proposal]:
     if not _value(site) or _within_product(site):
         return
     here = 0.0 if _whole(site) else 0.7
+    held = names(node)
+    here += 0.3 if held and held <= reach.inputs else 0.0  # not a weight, but what is handed on
     for term in (*reach.sizes, *reach.numbers):
         if term.text == "2" and isinstance(node, ast.Constant):
             continue
@@ -78,7 +81,7 @@ def _cause(site: Site, term: Term, op: str) -> str:
         return "missing_mean" if op == "/" else "mean_twice"
     if term.role in ("number", "constant"):
         return "wrong_factor"
-    if term.role == "written" and site.reach.slope(term.text):
+    if term.role in ("written", "complement") and site.reach.slope(term.text):
         return "missing_activation_derivative"
     if term.role == "mask":
         return "missing_activation_derivative" if ">" in term.text else "wrong_mask"
@@ -162,6 +165,12 @@ def term(site: Site) -> Iterator[Proposal]:
                 if scalar.role == "constant":
                     t = parsed(f"{scalar.text} / {size.text} * {reach.target}")
                     yield Proposal(binary(node, ast.Add(), t), "missing_l2", here, f"+ {scalar.text} own / {size.text}")
+    if site.inside(ast.Compare):
+        for scalar in reach.numbers:
+            if scalar.role == "constant":
+                t = parsed(scalar.text)
+                yield Proposal(binary(node, ast.Add(), t), "wrong_mask", -0.4, f"+ {scalar.text}")
+                yield Proposal(binary(node, ast.Sub(), t), "wrong_mask", -0.3, f"- {scalar.text}")
     for count, candidate in enumerate(reach.plain):
         value = candidate.value
         if shape is not None and tuple(value.shape) != shape and not (value.ndim and _broadcasts(value, site)):
@@ -240,6 +249,71 @@ def replaced(site: Site) -> Iterator[Proposal]:
         cost = {"derivative": -0.8, "mask": -0.2, "tensor": 0.0}.get(candidate.role, 0.5)
         cost += 0.08 * sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
         yield Proposal(parsed(candidate.text), cause, cost, candidate.text)
+
+
+def product(site: Site) -> Iterator[Proposal]:
+    """The product of two quantities in reach in place of a whole right-hand side that is put together otherwise."""
+    node, array = site.node, site.array
+    if array is None or not _whole(site) or site.reach.target not in site.reach.inputs:
+        return
+    for candidate in site.reach.products(tuple(array.shape)):
+        if not bool((candidate.value == array).all()):
+            yield Proposal(parsed(candidate.text), _pieces(node), 0.0, candidate.text)
+
+
+def _pieces(node: ast.expr) -> str:
+    """The mistake of an expression that is made of parts of the samples, or of something else."""
+    parts = [n for n in ast.walk(node) if isinstance(n, ast.Subscript) and isinstance(n.slice, ast.Slice)]
+    return "some_samples" if parts else "wrong_operand"
+
+
+def inside(site: Site) -> Iterator[Proposal]:
+    """f(g * w) for f(g) * w: a factor that belongs to every occurrence of a quantity, not behind the formula."""
+    node = site.node
+    factors = _factors(node)
+    above = site.place.parent
+    if len(factors) < 2 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
+        return
+    for at, factor_out in enumerate(factors):
+        if not isinstance(factor_out, ast.Name | ast.Subscript) or constant(factor_out) is not None:
+            continue
+        rest = [f for k, f in enumerate(factors) if k != at]
+        texts = [ast.unparse(n) for f in rest for n in ast.walk(f) if isinstance(n, ast.Name)]
+        for name in sorted({t for t in texts if texts.count(t) > 1}):
+            kept = [_Within(name, factor_out).visit(copy.deepcopy(f)) for f in rest]
+            new = kept[0]
+            for other in kept[1:]:
+                new = binary(new, ast.Mult(), other)
+            yield Proposal(new, "", 0.0, f"{ast.unparse(factor_out)} into {name}")
+
+
+class _Within(ast.NodeTransformer):
+    """`name * factor` for `name`, throughout."""
+
+    def __init__(self, name: str, factor_in: ast.expr) -> None:
+        self.name, self.factor = name, factor_in
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return binary(node, ast.Mult(), self.factor) if node.id == self.name else node
+
+
+def throughout(site: Site) -> Iterator[Proposal]:
+    """`g * w` for every g of an expression in which it occurs more than once."""
+    node, reach = site.node, site.reach
+    if not _whole(site) or not isinstance(node, ast.BinOp) or site.array is None:
+        return
+    texts = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
+    for name in sorted({t for t in texts if texts.count(t) > 1 and t in reach.tensors}):
+        for term in reach.plain:
+            if term.value.ndim and term.text != name and _fits(term.value, reach.tensors[name]):
+                new = _Within(name, parsed(term.text)).visit(copy.deepcopy(node))
+                yield Proposal(new, "", 0.3 if plain(term.text) in reach.quantities else 0.8, f"{name} * {term.text}")
+
+
+def _fits(value: Tensor, over: Tensor) -> bool:
+    return value.ndim <= over.ndim and all(
+        v in (1, s) for v, s in zip(reversed(value.shape), reversed(over.shape), strict=False)
+    )
 
 
 def _part(node: ast.expr, text: str) -> str:

@@ -29,6 +29,7 @@ SECONDS = 10.0
 # what an edit is called that may as well add up to a path that is left out: the graph then tells which it is
 IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "order_of_operations", "special_case", "unknown")
 SHARE = 0.65  # of what is left of the time that the next step gets, where it is not the last
+TOGETHER = 0.3  # share of the time for one edit that mends several steps
 CARRIED = 0.4  # share of a step's time that is spent on it as one that carries on a factor, where deltas carry one
 AT_LEAST = 0.5  # seconds for what numbers tell at once, such as a sign, when the search has taken all the time
 SEPARATOR = "\0"  # between the sentences of two languages
@@ -64,6 +65,8 @@ def explain(
         searcher.start(seconds)
         deadline = max(started + seconds, time.monotonic() + AT_LEAST)
         like: dict[str, str] = {}
+        explained |= {n: _in(language, r) for n, r in at_once(wrong, evidence, searcher, TOGETHER * seconds).items()}
+        wrong = [row for row in wrong if row.name not in explained]
         for left, row in zip(range(len(wrong), 0, -1), wrong, strict=True):
             share = (deadline - time.monotonic()) * (SHARE if left > 1 else 1.0)
             unknown = replace(row, cause="unknown")  # unless there is time to find out
@@ -112,6 +115,44 @@ def told_once(rows: Sequence[Row], like: Mapping[str, str]) -> tuple[Row, ...]:
         for row in others:
             told[row.name] = replace(row, explanation=f"the same mistake as in {first.name}", repair="")
     return tuple(told.values())
+
+
+def at_once(wrong: Sequence[Row], evidence: Evidence, searcher: Searcher, seconds: float) -> dict[str, Row]:
+    """Gradients of several inputs that one edit mends, as 1/m that is left out of the delta they all come from.
+
+    The first row shows the edit, the others refer to it. Without the first or the last of them, if not all at once.
+    """
+    until = time.monotonic() + seconds
+    condition = evidence.by_name.get(wrong[0].condition, evidence.order[0])
+    seen = evidence.at(condition)
+    final = [row for row in wrong if seen is not None and row.name in seen.inputs and _tells(seen, row.name)]
+    if seen is None or len(final) < 2 or any(row.explanation.startswith("only in a later call") for row in final):
+        return {}
+    others = list(evidence.others(seen.condition, time.monotonic() + 0.3 * seconds))
+    for rows in [final, *([final[1:], final[:-1]] if len(final) > 2 else [])]:
+        names = [row.name for row in rows]
+        share = (until - time.monotonic()) / 2
+        if share < 0.1:
+            break
+        telling = [other for other in others if all(_tells(other, name) for name in names)][:2]
+        for which, repair in enumerate(searcher.repairs(seen, telling, names[0], [], share, names[1:])):
+            if repair["cause"] == "unknown" or not searcher.harmless(which, names[0], seen):
+                continue
+            if all(searcher.holds(which, names[0], other, names[1:]) for other in (seen, *others)):
+                return _mended_at_once(rows, repair)
+    return {}
+
+
+def _mended_at_once(rows: Sequence[Row], repair: dict[str, Any]) -> dict[str, Row]:
+    first = _mended(rows[0], repair)
+    others = ", ".join(row.name for row in rows[1:])
+    says, _, diz = first.explanation.partition(SEPARATOR)
+    words = f"{says} This one edit mends {others} as well.{SEPARATOR}{diz} Esta única edição corrige também {others}."
+    told = {rows[0].name: replace(first, explanation=words)}
+    for row in rows[1:]:
+        same = f"the same mistake as in {first.name}{SEPARATOR}o mesmo erro que em {first.name}"
+        told[row.name] = replace(row, cause=first.cause, explanation=same, line=first.line)
+    return told
 
 
 def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str, str], seconds: float) -> Row:

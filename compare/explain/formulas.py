@@ -15,6 +15,7 @@ from compare.explain.observe import CLOSE, alike
 from compare.explain.paths import contributions
 from compare.explain.reach import spreads
 
+TIMES = (2.0, 3.0, 4.0, 0.5)  # how often a contribution may be counted
 ENTRIES = 20_000  # of a gradient, beyond which two factors are not tried at once
 
 
@@ -64,7 +65,7 @@ class Formulas(Numbers):
             if value.shape != self.expected.shape:
                 continue
             for kind, activation in ACTIVATIONS.items():
-                if kind in ("sigmoid", "tanh", "softplus", "silu", "exp", "gelu"):
+                if kind in ("sigmoid", "tanh", "softplus", "silu", "exp", "gelu", "gelu_tanh"):
                     yield f"{kind}'({name})", activation.derivative(activation.function(value), value), "derivative"
 
     def _exchanged(self, old: str, new: str, role: str) -> str:
@@ -96,7 +97,7 @@ class Formulas(Numbers):
         if inputs and several and own is not None and (coefficient := multiple(error, own)) is not None:
             given_l2 = any(same(coefficient, v) for v in constants.values())
             name = next((n for n, v in constants.items() if same(coefficient, v)), f"{coefficient:.6g}")
-            missing = given_l2 and coefficient > 0 and self._no_penalty(own)
+            missing = coefficient > 0 and self._no_penalty(own, given_l2)
             yield Candidate(
                 "own " + (name if given_l2 else "other"),
                 "missing_l2" if missing else "wrong_l2",
@@ -140,13 +141,37 @@ class Formulas(Numbers):
             part = part.double() * self.seen.scale.get(self.target, 1.0)
             which = f"use {index + 1} of {len(parts)} of {self.target}"
             if alike(part, part * 0):
+                if alike(self.given, part):  # it tells nothing here, and contradicts nothing
+                    yield Candidate(f"only {index}", "missing_path", f"only {which} counts; add the others")
+                    for n in TIMES:
+                        yield Candidate(f"only {index} times {n:.3g}", "missing_path", f"{which} {n} times")
                 continue
-            if alike(self.error, part):
+            own = self.reach.tensors.get(self.target) if self.target in self.seen.inputs else None
+            if own is not None and own.numel() > 1 and (c := multiple(part, own)) is not None:  # the penalty's
+                if alike(self.error, part) or alike(self.given, part):
+                    kind = "missing_l2" if alike(self.error, part) else "missing_path"
+                    yield Candidate(f"penalty {kind}", kind, f"add {c:.6g} * {self.target}, the penalty's gradient")
+                elif alike(-self.error, part):
+                    yield Candidate("penalty twice", "wrong_l2", f"take the penalty's {c:.6g} * {self.target} out once")
+            elif alike(self.error, part):
                 yield Candidate(f"path {index}", "missing_path", f"add the gradient of {which}")
             elif alike(-self.error, part):
                 yield Candidate(f"twice {index}", "path_twice", f"take the gradient of {which} out once")
             elif alike(self.given, part):
                 yield Candidate(f"only {index}", "missing_path", f"only {which} counts; add the others")
+            elif self._several(part) and (times := self._times(part)) is not None:
+                words = f"it is {times:.3g} times the gradient of {which}; add the others, each as often as in the cost"
+                yield Candidate(f"only {index} times {times:.3g}", "missing_path", words)
+
+    def _times(self, part: Tensor) -> float | None:
+        """How often a contribution makes the given gradient, where that is a plain number."""
+        assert self.given is not None
+        times = multiple(self.given.double(), part)
+        return times if times is not None and any(same(times, n) for n in TIMES) else None
+
+    def _several(self, part: Tensor) -> bool:
+        """Whether a contribution has entries that no single number makes another's, and is not all there is."""
+        return part.numel() > 1 and multiple(self.expected, part) is None
 
     def _cut(self) -> Iterator[Candidate]:
         """A path through one or two named quantities left out, or counted twice."""
@@ -162,10 +187,11 @@ class Formulas(Numbers):
                 if self.given is not None and not alike(changed, self.expected) and alike(self.given, changed):
                     yield Candidate(f"{words} {some}", cause, f"{words} what comes through {' and '.join(some)}")
 
-    def _no_penalty(self, own: Tensor) -> bool:
+    def _no_penalty(self, own: Tensor, known: bool) -> bool:
         """Whether the given gradient has no share of its own weight: what J's data part alone would give."""
         parts = contributions(self.seen.graph, self.target, dict(self.seen.given))
-        return len(parts) < 2 or (self.given is not None and any(alike(self.given, p.double()) for p in parts))
+        alone = self.given is not None and any(alike(self.given, p.double()) for p in parts)
+        return alone or (len(parts) < 2 and known)
 
     def _recognised(self, given: Tensor) -> Iterator[Candidate]:
         """What the given gradient is and what it should be, where both are products of what is in reach."""
@@ -216,6 +242,11 @@ class Formulas(Numbers):
             return
         a, b = self.handed.tensors[left.removesuffix(".T")], self.handed.tensors[right]
         terms = torch.stack([torch.outer(x, y).flatten() for x, y in zip(a, b, strict=True)], 1)
+        sums = terms.cumsum(1)
+        for n in range(1, len(a)):
+            if alike(sums[:, n - 1], given.flatten()):
+                yield Candidate("some", "some_samples", "only the first samples count; sum over all")
+                return
         if terms.shape[0] < terms.shape[1] or len(a) < 2:
             return
         weights = torch.linalg.lstsq(terms, given.flatten()[:, None]).solution[:, 0]

@@ -16,6 +16,7 @@ from compare.check.derivation import default_dtype
 from compare.check.evaluate import traced
 from compare.check.hooks import Forward, Graph
 from compare.check.scale import Convention
+from compare.explain.paths import makers, node_of
 from compare.explain.reach import tensor
 
 ROUNDING = 1e-14  # of the largest gradient
@@ -40,9 +41,14 @@ class Observation:
     )  # gradients of another shape than their quantity's, as returned
 
     @functools.cached_property
+    def _makers(self) -> dict[str, set[Any]]:
+        return {}
+
+    @functools.cached_property
     def floor(self) -> float:
         """What rounding leaves of a gradient that is zero, as that of the scores of a single class."""
-        sizes = [float(g.abs().max()) for g in self.local.values() if g.numel() and bool(torch.isfinite(g).all())]
+        both = [*self.local.values(), *self.given.values()]
+        sizes = [float(g.abs().max()) for g in both if g.numel() and bool(torch.isfinite(g).all())]
         return ROUNDING * max(sizes, default=0.0)
 
     def alike(self, a: Tensor, b: Tensor) -> bool:
@@ -85,7 +91,16 @@ class Observation:
     def deltas(self, target: str) -> list[str]:
         """The intermediates whose gradients the step may use: those given and nearer to J."""
         before = self.order[: self.order.index(target)] if target in self.order else []
-        return [n for n in before if n in self.given and n not in self.inputs]
+        return [n for n in before if n in self.given and n not in self.inputs and self._leads(target, n)]
+
+    def _leads(self, first: str, second: str) -> bool:
+        """Whether one quantity is computed from another."""
+        one, other = (self.graph.quantities[n] for n in (first, second))
+        if node_of(one) is node_of(other):
+            return one.output_nr == other.output_nr  # parts of one split are level
+        if second not in self._makers:
+            self._makers[second] = makers(other)
+        return node_of(one) in self._makers[second]
 
 
 def observe(

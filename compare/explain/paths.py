@@ -13,14 +13,27 @@ from compare.check.hooks import Graph
 NODES = 20_000  # of a graph that is walked
 
 
+def node_of(tensor: Tensor) -> Any:
+    """The node of the graph to which a tensor's gradient goes."""
+    return torch.autograd.graph.get_gradient_edge(tensor).node if tensor.grad_fn is None else tensor.grad_fn
+
+
+def makers(tensor: Tensor) -> set[Any]:
+    """Every node of the graph from which a tensor is computed, its own too."""
+    waiting: list[Any] = [node_of(tensor)]
+    seen: set[Any] = set()
+    while waiting and len(seen) < NODES:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    return seen
+
+
 def contributions(graph: Graph, target: str, deltas: Mapping[str, Tensor]) -> list[Tensor]:
     """What each consumer of `target` sends back to it, given these deltas; their sum is its local gradient."""
     tensor = graph.quantities[target]
-    if tensor.grad_fn is None:
-        own = torch.autograd.graph.get_gradient_edge(tensor)
-        place, number = own.node, own.output_nr
-    else:
-        place, number = tensor.grad_fn, tensor.output_nr
+    place, number = node_of(tensor), tensor.output_nr
     found: list[Tensor] = []
     handles: list[Any] = []
 

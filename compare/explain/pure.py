@@ -45,6 +45,8 @@ CALLS = frozenset(
     triu_ triu_indices trunc type type_as unbind unfold unfold_ unflatten unique unsqueeze unsqueeze_ update
     values vander var var_mean vdot vecdot vector_norm view view_as vsplit vstack where xlogy zero_ zeros
     zeros_like linalg_norm enumerate cholesky broadcast_shapes is_floating_point ldexp float32 float64 fromiter
+    fft ifft rfft irfft fft2 ifft2 rfft2 irfft2 fftn ifftn fftshift ifftshift polar angle view_as_real
+    view_as_complex complex hann_window
     isin ix_ indices interp apply_along_axis_ put add.at at scatter_reduce_ multi_head_ logaddexp2 erfcx ndtr i0
     expit softmax2d conj_physical no_grad""".split()
 )

@@ -23,6 +23,7 @@ ALIKE = 1e-9  # relative: two values are the same formula, for the purpose of re
 ALMOST = 1e-2  # relative: two values that an epsilon tells apart
 PACKED = 6  # numbers in a tuple that have a name by their place
 LISTED = 40  # entries of a list that is looked into
+SEVERAL = 6  # counts along several axes that are looked at
 PRODUCTS = 400  # products of two matrices that are looked at
 
 
@@ -154,9 +155,23 @@ class Reach:
         if self.target in self.tensors and self.tensors[self.target].ndim > 1:
             found[f"{self.target}.numel()"] = float(self.tensors[self.target].numel())
         for term in self.masks:
-            if ">" not in term.text and 1 < float(term.value.sum()) < term.value.numel():
+            if ">" not in term.text and 0 < float(term.value.sum()) < term.value.numel():
                 found[f"{term.text}.sum()"] = float(term.value.sum())
+                found[f"{term.text}.sum().clamp(min=1)"] = float(term.value.sum())
+        found |= self._several
         return [Term(text, value, "size") for text, value in found.items()]
+
+    @cached_property
+    def _several(self) -> dict[str, float]:
+        """How many entries there are along all axes but one, as a mean over images and their places counts."""
+        found: dict[str, float] = {}
+        for name, value in self.tensors.items():
+            if value.ndim < 3 or plain(name) not in self.quantities:
+                continue
+            for axis, size in enumerate(value.shape):
+                if (count := value.numel() / max(size, 1)) not in found.values() and len(found) < SEVERAL:
+                    found[f"({name}.numel() // {name}.shape[{axis}])"] = float(count)
+        return found
 
     @cached_property
     def numbers(self) -> list[Term]:
@@ -305,7 +320,7 @@ class Reach:
         """What one name is to another: another layer's (`layer`), its `activation`, another `step`, or `other`."""
         old, new = plain(old), plain(new)
         pairs = {(plain(a), plain(z)) for a, (_, z) in self.activations.items()}
-        if (old, new) in pairs or (new, old) in pairs:
+        if (old, new) in pairs or (new, old) in pairs or self._activates(old, new) or self._activates(new, old):
             return "activation"
         if not any(c.isdigit() for c in old + new):
             return "other"
@@ -316,6 +331,22 @@ class Reach:
         if {old, new} & {"x", "X"} and {first, second} & {"a", "h"}:
             return "layer"
         return "other"
+
+    def _activates(self, z: str, a: str) -> bool:
+        """Whether one local is a known function of another, under names that the forward does not have."""
+        pre, out = self.tensors.get(z), self.tensors.get(a)
+        if pre is None or out is None or pre.shape != out.shape or not out.numel() or {z, a} <= self.quantities:
+            return False
+        if (z, a) not in self._pairs:
+            kinds = (ACTIVATIONS[name].function(pre) for name in ("sigmoid", "tanh", "relu", "exp"))
+            self._pairs[z, a] = not torch.equal(pre, out) and any(
+                torch.allclose(value, out, rtol=ALIKE, atol=1e-300) for value in kinds
+            )
+        return self._pairs[z, a]
+
+    @cached_property
+    def _pairs(self) -> dict[tuple[str, str], bool]:
+        return {}
 
 
 def spreads(value: Tensor, over: Tensor) -> bool:

@@ -41,7 +41,7 @@ class Search(Candidates):
         """Repairs, likeliest first; edits as in `like` are the likeliest of all."""
         deadline = time.monotonic() + seconds
         found = self._round(deadline, like)
-        if found or time.monotonic() > deadline:
+        if found or self.together or time.monotonic() > deadline:
             return found
         nearer = sorted(self.nearer, key=lambda each: each[0])[:PAIRS]
         for _, first in nearer:

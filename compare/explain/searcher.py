@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -84,9 +85,15 @@ class Searcher:
         return answer
 
     def repairs(
-        self, seen: Observation, others: list[Observation], target: str, like: list[str], seconds: float
+        self,
+        seen: Observation,
+        others: list[Observation],
+        target: str,
+        like: list[str],
+        seconds: float,
+        together: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
-        """Repairs of a step that hold under one condition and these others."""
+        """Repairs of a step that hold under one condition and these others, and mend those in `together` as well."""
         asked = {
             "values": seen.values,
             "target": target,
@@ -95,7 +102,8 @@ class Searcher:
             "inputs": sorted(seen.inputs),
             "quantities": sorted(seen.quantities),
             "deltas": seen.deltas(target),
-            "after": seen.after(target),
+            "after": seen.after(target) | {n: seen.local[n] for n in together},
+            "together": list(together),
             "floor": seen.floor,
             "like": like,
             "others": [(o.values, o.local[target], o.floor) for o in others if target in o.local],
@@ -113,8 +121,8 @@ class Searcher:
         answer = self.call("run", {"values": values, "which": which}, RUN)
         return None if answer is None else answer[1]
 
-    def holds(self, which: int, target: str, seen: Observation) -> bool:
-        """Whether a repair makes the step right here too, and leaves the deltas that it was handed alone.
+    def holds(self, which: int, target: str, seen: Observation, together: Sequence[str] = ()) -> bool:
+        """Whether a repair makes the step right here too, with those in `together`, and leaves its deltas alone.
 
         Where the step itself overflows (0 / 0 of saturated outputs), nothing can be told of its repair.
         """
@@ -122,7 +130,9 @@ class Searcher:
         if given is not None and not bool(torch.isfinite(given).all()):
             return True
         gradients = self.run(which, seen.values)
-        if gradients is None or target not in gradients or not seen.alike(gradients[target], seen.local[target]):
+        if gradients is None:
+            return False
+        if not all(n in gradients and seen.alike(gradients[n], seen.local[n]) for n in (target, *together)):
             return False
         return all(n in gradients and seen.alike(gradients[n], seen.given[n]) for n in seen.deltas(target))
 

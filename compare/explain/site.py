@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -109,6 +110,12 @@ class Site:
     def in_update(self) -> bool:
         """Whether the statement is a step of gradient descent: `W = W - ...`, `W -= ...`."""
         return updates(next((a for a in reversed(self.place.above) if isinstance(a, ast.stmt)), self.node))
+
+    @cached_property
+    def in_index(self) -> bool:
+        """Whether the place says which entries are taken, not what they are taken from."""
+        chain = (*self.place.above, self.node)
+        return any(isinstance(a, ast.Subscript) and below is a.slice for a, below in itertools.pairwise(chain))
 
     def inside(self, *kinds: type[ast.AST]) -> bool:
         """Whether the place lies below such a node in its statement."""

@@ -24,7 +24,7 @@ SAFE = {name: getattr(builtins, name) for name in BUILTINS} | {
     "print": lambda *args, **kwargs: None,
     "__import__": __import__,
 }
-PER_CANDIDATE = 0.25  # seconds that one run of an edited backward may take
+PER_CANDIDATE = 0.25  # seconds of the processor that one run of an edited backward may take
 
 
 class TooSlow(Exception):
@@ -39,7 +39,7 @@ class Trial:
     """A program as a list of statements over one namespace, with the values of one condition."""
 
     def __init__(self, program: Program, values: Mapping[str, Any]) -> None:
-        signal.signal(signal.SIGALRM, _stop)
+        signal.signal(signal.SIGPROF, _stop)
         warnings.simplefilter("ignore")
         self.values = dict(values)
         main = definition(program.main)
@@ -76,14 +76,14 @@ class Trial:
     ) -> Any:
         """What the statements from `start` on compute, in a namespace that holds what those before left."""
         inside = self.arguments() if namespace is None else namespace
-        signal.setitimer(signal.ITIMER_REAL, PER_CANDIDATE)
+        signal.setitimer(signal.ITIMER_PROF, PER_CANDIDATE)
         try:
             with torch.no_grad(), np.errstate(all="ignore"):
                 for code in (codes or self.codes)[start:]:
                     if code is not None:
                         exec(code, inside)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         return inside.get(RESULT)
 
     def snapshots(self) -> list[dict[str, Any]]:
