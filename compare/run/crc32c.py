@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 POLYNOMIAL = np.uint32(0x82F63B78)  # Castagnoli's, its bits reversed
-BLOCK = 128  # bytes that one look into the tables takes
+BLOCK = 64  # bytes that one look into the tables takes
 SHORT = 64  # bytes, under which the tables do not pay
 MASK = 0xA282EAD8  # TensorFlow stores rotated and shifted checksums, so that a checksum of data with checksums is sound
 
@@ -34,20 +34,18 @@ def crc32c(data: bytes) -> int:
         for byte in data:
             state = of_byte[(state ^ byte) & 0xFF] ^ state >> 8
         return state ^ 0xFFFFFFFF
-    blocks = -(-len(data) // BLOCK)
-    start = blocks * BLOCK - len(data)
-    places = np.zeros(blocks * BLOCK, np.intp)  # zeros in front change nothing
-    places[start:] = np.frombuffer(data, np.uint8)
-    places[start : start + 4] ^= 0xFF  # the register begins with ones
+    start = (int.from_bytes(data[:4], "little") ^ 0xFFFFFFFF).to_bytes(4, "little")  # the register begins with ones
+    padded = bytes(-len(data) % BLOCK) + start + data[4:]  # zeros in front change nothing
+    places = np.frombuffer(padded, np.uint8).reshape(-1, BLOCK) + offsets
     state = 0
-    for block in np.bitwise_xor.reduce(table[places.reshape(blocks, BLOCK) + offsets], axis=1).tolist():
+    for block in np.bitwise_xor.reduce(table.take(places), axis=1).tolist():
         a, b, c, d = state.to_bytes(4, "little")
         state = block ^ first[0][a] ^ first[1][b] ^ first[2][c] ^ first[3][d]
     return state ^ 0xFFFFFFFF
 
 
 @functools.cache
-def _tables() -> tuple[NDArray[np.uint32], NDArray[np.intp], list[list[int]], list[int]]:
+def _tables() -> tuple[NDArray[np.uint32], NDArray[np.uint16], list[list[int]], list[int]]:
     """What a byte contributes at each place of a block, as entry 256 place + byte; 256 times each place.
 
     The first four places and the last one once more, as lists, which Python reads faster.
@@ -59,4 +57,4 @@ def _tables() -> tuple[NDArray[np.uint32], NDArray[np.intp], list[list[int]], li
     table[-1] = of_byte
     for place in range(BLOCK - 2, -1, -1):
         table[place] = of_byte[table[place + 1] & 0xFF] ^ table[place + 1] >> 8
-    return table.reshape(-1), np.arange(BLOCK, dtype=np.intp) * 256, table[:4].tolist(), of_byte.tolist()
+    return table.reshape(-1), np.arange(BLOCK, dtype=np.uint16) * np.uint16(256), table[:4].tolist(), of_byte.tolist()

@@ -7,8 +7,8 @@ traceback and is raised again at an unrelated call later. Here it is an `OSError
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,9 +31,8 @@ class EventFile:
     def __init__(self, folder: Path, first_step: int = 0) -> None:
         # imported here: this module must not make `import compare` slow
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.compat.proto.summary_pb2 import Summary
 
-        self._event, self._summary = Event, Summary
+        self._event = Event
         self.path = folder / f"{PREFIX}{_later(folder):.6f}.{os.getpid()}"
         self._file = GrowingFile(self.path)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
@@ -44,8 +43,11 @@ class EventFile:
 
         Raises `OSError`.
         """
-        value = self._summary.Value
-        self.summary(step, self._summary(value=[value(tag=tag, simple_value=v) for tag, v in values.items()]), at=at)
+        event = self._event(wall_time=time.time() if at is None else at, step=step)
+        add = event.summary.value.add
+        for tag, value in values.items():
+            add(tag=tag, simple_value=value)
+        self._write(event)
 
     def text(self, step: int, tag: str, text: str, *, at: float | None = None) -> None:
         """Append `text`, which TensorBoard shows as Markdown, at `step`. Raises `OSError`."""
@@ -79,10 +81,10 @@ def _later(folder: Path) -> float:
 
 def _record(data: bytes) -> bytes:
     """`data` as TensorBoard reads it: its length and their checksums, the numbers in little-endian."""
-    length = struct.pack("<Q", len(data))
-    return b"%b%b%b%b" % (
-        length,
-        struct.pack("<I", masked_crc32c(length)),
-        data,
-        struct.pack("<I", masked_crc32c(data)),
-    )
+    return b"%b%b%b" % (_length(len(data)), data, masked_crc32c(data).to_bytes(4, "little"))
+
+
+@functools.lru_cache(64)
+def _length(size: int) -> bytes:
+    length = size.to_bytes(8, "little")
+    return length + masked_crc32c(length).to_bytes(4, "little")

@@ -24,7 +24,7 @@ from compare.run.tags import GAPS, WORST, gap_tags, is_delta, mismatch_tags
 if TYPE_CHECKING:
     from compare.run.loop import Loop
 
-STEPS = 150  # of training, for each further look
+STEPS = 300  # of training, for each further look
 LOOKS = (2, 12)  # evaluations at which pictures and histograms are made: at least, at most
 FRAMES = 10  # of the decision boundary
 SAMPLES = 12  # that are still wrong and shown
@@ -68,7 +68,7 @@ class Watch:
 
         seen = close_up(loop.pair, loop.names, mismatch.step.part)
         gaps, epoch = seen.gaps(), mismatch.step.epoch
-        self._draw_errors(seen, epoch)
+        self._draw_seen(loop, seen, epoch)
         self.record.table(epoch, MISMATCH_GAPS, ("quantity", "ulp", "relative"), [(n, *gap) for n, gap in gaps.items()])
         so_far = {tag: values[-1] for tag, values in loop.history["gap"].items()} | self._worst
         self._draw_scalars(epoch, mismatch_tags(gaps, so_far))
@@ -78,7 +78,7 @@ class Watch:
         from compare.run.derived import figure_2
         from compare.run.summaries import session_ended
 
-        if loop.epochs and loop.epochs[-1] != self._looked:
+        if loop.epochs and loop.epochs[-1] > self._looked:
             self._draw_scalars(loop.epoch, self._look(loop))
         self._draw_answers(loop)
         if len(loop.epochs) > 1:
@@ -109,19 +109,23 @@ class Watch:
 
     def _look(self, loop: Loop) -> dict[str, float]:
         """Draw parameters, deltas and errors; the gaps of the deltas."""
-        from compare.run.summaries import histogram
-
-        self._looked = loop.epoch
         seen = close_up(loop.pair, loop.names, loop.training)
-        values = {loop.names.parameters[path]: value for path, value in loop.pair.weights("manual").items()}
-        shown = {f"parameters/{name}": value for name, value in values.items()}
-        shown |= {f"deltas/{name}": delta for name, delta in seen.ours.items() if is_delta(name)}
-        self.record.drawing("manual", loop.epoch, *(histogram(tag, value) for tag, value in shown.items()))
-        self._draw_errors(seen, loop.epoch)
+        self._draw_seen(loop, seen, loop.epoch)
         deltas = {name: gap for name, gap in seen.gaps().items() if is_delta(name)}
         tags = gap_tags(GAPS["deltas"], deltas, self._worst)
         self._worst = {tag: value for tag, value in tags.items() if tag.endswith(WORST)}
         return tags
+
+    def _draw_seen(self, loop: Loop, seen: CloseUp, epoch: int) -> None:
+        """Histograms of the parameters and deltas by hand, and of how far both sides are apart."""
+        from compare.run.summaries import histogram
+
+        self._looked = epoch
+        values = {loop.names.parameters[path]: value for path, value in loop.pair.weights("manual").items()}
+        shown = {f"parameters/{name}": value for name, value in values.items()}
+        shown |= {f"deltas/{name}": delta for name, delta in seen.ours.items() if is_delta(name)}
+        self.record.drawing("manual", epoch, *(histogram(tag, value) for tag, value in shown.items()))
+        self._draw_errors(seen, epoch)
 
     def _draw_errors(self, seen: CloseUp, epoch: int) -> None:
         """Both sides' difference: a histogram of each delta and gradient, a picture of each matrix's gradient."""
