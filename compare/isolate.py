@@ -235,7 +235,7 @@ class Child:
         if used > limit:
             self._fail("memory", f"{used / 2**20:,.0f} MiB of memory in use; the limit is {limit / 2**20:,.0f} MiB")
         now = time.monotonic()
-        self._next_look = now + min(max(POLL, 5 * (now - start)), SLOW_POLL)
+        self._next_look = now + min(max(POLL, 20 * (now - start)), SLOW_POLL)
 
     def _fail(self, kind: Kind, message: str) -> NoReturn:
         """Ends the child and raises the failure, which answers all later calls too."""
