@@ -2,8 +2,9 @@
 
 python -m benchmarks.engine_memory [--mnist FOLDER]
 
-Memory: what torch's allocator holds at most while a contestant is built and takes three steps, weights counted: exact,
-and the same on every machine. (The resident set is not: libraries' own workspaces and the kernel blur it.)
+Memory: what torch's allocator holds at most while a contestant is built, engines try products out and are chosen, and
+three steps are taken, weights counted, data not. Engines' buffers are all torch's, so that nothing is left out but
+what libraries keep for themselves; the resident set is blurred by those and by the kernel.
 
 MNIST: FOLDER holds t10k-images-idx3-ubyte.gz and its labels; 8,000 digits to train on,
 784-128-10, batch 32, one order; time of training alone, until 95 % of the other 2,000 are right.
@@ -42,7 +43,6 @@ def memory(name: str) -> float:
 
     p = problem(WIDTHS, BATCH, 3)
     make = contestants(p, compile_modes=())[name]
-    make().run(1)  # engines try products out in their first step
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         make().run(3)
     live = most = 0
