@@ -1,6 +1,6 @@
 """How long a class takes: generates small submissions with one to three mistakes each, grades them, and prints times.
 
-python benchmarks/grading.py [--submissions 200] [--processes N]
+python benchmarks/grading.py [--submissions 200] [--processes N] [--no-explain]
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--submissions", type=int, default=200)
     parser.add_argument("--processes", type=int, default=cores())
+    parser.add_argument("--no-explain", action="store_true", help="as `manualbp grade --no-explain`: verdicts alone")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -110,7 +111,7 @@ def main() -> None:
             (folder / "handed_in" / f"student{i:03}.py").write_text(f"import torch\n{source}")
         job = Job(
             folder / "handed_in",
-            Settings(folder / "teacher.py"),
+            Settings(folder / "teacher.py", explain=0.0 if options.no_explain else Settings.explain),
             folder / "grades.csv",
             processes=options.processes,
         )

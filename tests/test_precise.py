@@ -225,8 +225,11 @@ def test_leaves_no_trace():
     assert torch.equal(inputs["z"], before)
 
 
-def test_mpmath_is_loaded_only_when_asked():
-    code = "import compare, compare.check.precise, sys; assert 'mpmath' not in sys.modules"
+def test_mpmath_and_sympy_are_loaded_only_when_asked():
+    code = """import sys, torch, compare.check.precise
+from compare import check_derivation
+report = check_derivation(lambda x: ((x * x).sum(), {}), lambda x: {"x": 2 * x}, {"x": torch.ones(3)}, seconds=0)
+assert report.ok and not {"mpmath", "sympy"} & set(sys.modules)"""
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

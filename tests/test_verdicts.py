@@ -240,6 +240,16 @@ def test_what_ties_in_two_quantities_is_shared_between_them(share: float | None,
     assert verdicts(report) == {"y": "right", "a": verdict, "b": verdict}
 
 
+def test_a_choice_at_a_kink_beside_a_mistake_stays_a_choice() -> None:
+    def backward(x: Tensor, W: Tensor, z: Tensor, a: Tensor) -> dict[str, Tensor]:
+        da = torch.arange(1.0, 1 + a.shape[1]).expand_as(a)
+        dz = da * (z >= 0)
+        return {"a": da, "x": dz @ W, "W": 2 * dz.T @ x}
+
+    report = check_derivation(kinked, backward, AT_THE_KINK, seconds=0)
+    assert verdicts(report) == {"a": "right", "x": "subgradient", "W": "wrong"}
+
+
 # complex numbers
 
 

@@ -70,11 +70,25 @@ def look_closer(
         n: torch.stack([(g - c.local).abs() for g in c.given]).amax(0) > THRESHOLD * c.local_floor
         for n, c in ordered.items()
     }
-    explained = {n for n in suspects.keys() & ordered if all(attainable(g, seen[n], off[n]) for g in ordered[n].given)}
-    if not _together(ordered, seen, {n: off[n] & (n in explained) for n in off}):
+    explained = {
+        n
+        for n in suspects.keys() & ordered
+        if all(_between(g, seen[n], off[n]) and attainable(g, seen[n], off[n]) for g in ordered[n].given)
+    }
+    if not explained:
+        return
+    sound = {n: c for n, c in ordered.items() if n in explained or n not in suspects}
+    if not _together(sound, seen, {n: off[n] & (n in explained) for n in sound}):
         return
     for name in explained:
         suspects[name].hull = bounds(seen[name][:-1])
+
+
+def _between(given: Tensor, seen: Tensor, off: Tensor) -> bool:
+    """Whether each entry that is off lies between those nearby, up to a millionth of them."""
+    low, high = bounds(seen)
+    slack = 1e-6 * seen.abs().amax()
+    return bool(((given >= low - slack) & (given <= high + slack))[off].all())
 
 
 def _together(comparisons: Mapping[str, Comparison], seen: Mapping[str, Tensor], off: Mapping[str, Tensor]) -> bool:

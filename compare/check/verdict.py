@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -127,7 +128,7 @@ def _described(verdict: str, c: Comparison, seen: Match, expected: Tensor) -> Ju
         return Judgement(verdict, idle=verdict == "right")
     errors = torch.stack([(g - expected).abs() for g in c.given]).amax(0).nan_to_num(nan=math.inf)
     flat = int((seen.excess if bool((seen.excess > 0).any()) else errors).argmax())
-    index = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), expected.shape))
+    index = tuple(int(i) for i in np.unravel_index(flat, tuple(expected.shape)))  # torch's imports sympy, for seconds
     call = max(c.given, key=lambda g: float((g[index] - expected[index]).abs()))
     spacing = _spacing(expected)
     size = _rms(expected)
