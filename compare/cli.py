@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -169,7 +170,8 @@ def _parsed(options: Any, args: list[str], command: Command, prog: str) -> Any:
     summary = command.summary[0].upper() + command.summary[1:]
     about = inspect.cleandoc(options.__doc__ or "").partition("\n\n")[2]  # what the summary leaves out
     parts = (summary if summary.endswith("?") else f"{summary}.", about, f"Example: {command.example}")
-    description = "\n\n".join(part for part in parts if part)
+    paragraphs = [paragraph for part in parts for paragraph in part.split("\n\n") if paragraph]
+    description = "\n\n".join(textwrap.fill(paragraph, 80, break_on_hyphens=False) for paragraph in paragraphs)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
