@@ -180,12 +180,13 @@ def _parsed(options: Any, args: list[str], command: Command, prog: str) -> Any:
                 prog=prog,
                 args=args,
                 default=defaults,
-                description=description,
+                description="",  # tyro would join its lines, however long they become
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
     except SystemExit as end:
         if end.code:
             raise UsageError(f"{_in_one_line(said.getvalue())}; `{prog} --help` lists the options") from None
+        print(description)  # after the options of --help
         raise
 
 
