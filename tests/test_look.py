@@ -13,6 +13,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -29,6 +30,9 @@ from compare.run.network import Part
 from compare.run.pair import Pair
 from compare.run.past import read_folder
 from compare.run.pictures import boundary, heat_map
+from compare.run.record import read_metrics
+from compare.run.tags import GAPS, gap_tags
+from compare.run.watch import Watch
 from compare.show.figures import DPI, comparison, of_run, render
 from compare.show.formulas import mathml
 from compare.show.run_html import run_page
@@ -134,6 +138,21 @@ def test_close_up_is_both_sides(runs: Path) -> None:
     assert all(relative < 1e-12 for _, relative in seen.gaps().values())
     after = pair.state()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_worst_gap_of_a_delta_outlives_a_resume() -> None:
+    tag = "gap of deltas/ulp z2 worst so far"
+    before, after = Watch(Mock(), Mock()), Watch(Mock(), Mock())
+    before.restore({tag: 7.0})
+    after.restore(json.loads(json.dumps(before.state())))
+    assert gap_tags(GAPS["deltas"], {"z2": (3.0, 0.0)}, after.state())[tag] == 7.0
+    assert gap_tags(GAPS["deltas"], {"z2": (9.0, 0.0)}, after.state())[tag] == 9.0
+
+
+def test_gaps_of_deltas_are_in_the_record(runs: Path) -> None:
+    looked = [line["step"] for line in read_metrics(runs / "classes") if "gap of deltas/ulp z2" in line.get("gap", {})]
+    assert looked[0] == 0
+    assert looked[-1] == 4
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -67,8 +67,8 @@ def losses(
     text((SCALE * LEFT, SCALE * 42), said if best is None else f"best epoch {best}, {said}", "lm", GREY)
     small = image.reduce(SCALE)
     draw = ImageDraw.Draw(small)
-    for left, top, written, anchor, fill in words:  # letters are smooth at their own size
-        draw.text((left, top), written, fill=fill, font=font(17), anchor=anchor)
+    for across, down, written, anchor, fill in words:  # letters are smooth at their own size
+        draw.text((across, down), written, fill=fill, font=font(17), anchor=anchor)
     return small.quantize(palette=_palette(), dither=Image.Dither.NONE)
 
 
