@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -172,7 +173,8 @@ def _parsed(options: Any, args: list[str], command: Command, prog: str) -> Any:
     summary = command.summary[0].upper() + command.summary[1:]
     about = inspect.cleandoc(options.__doc__ or "").partition("\n\n")[2]  # what the summary leaves out
     parts = (summary if summary.endswith("?") else f"{summary}.", about, f"Example: {command.example}")
-    description = "\n\n".join(part for part in parts if part)
+    paragraphs = [paragraph for part in parts for paragraph in part.split("\n\n") if paragraph]
+    description = "\n\n".join(textwrap.fill(paragraph, 80, break_on_hyphens=False) for paragraph in paragraphs)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -181,12 +183,13 @@ def _parsed(options: Any, args: list[str], command: Command, prog: str) -> Any:
                 prog=prog,
                 args=args,
                 default=defaults,
-                description=description,
+                description="",  # tyro would join its lines, however long they become
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
     except SystemExit as end:
         if end.code:
             raise UsageError(f"{_in_one_line(said.getvalue())}; `{prog} --help` lists the options") from None
+        print(description)  # after the options of --help
         raise
 
 

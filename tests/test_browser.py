@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from compare.cli import main
 from compare.run.board import serving
@@ -69,6 +70,35 @@ def test_board_of_a_default_run(chromium: Browser, run_folder: Path, tmp_path: P
     assert "verdict" in texts
 
 
+def test_board_of_a_mistake_that_comes_later(
+    chromium: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture of docs/find-a-mistake.md: MANUALBP_SCREENSHOTS=docs/figures makes it again."""
+    shot = kept(tmp_path, "late-board")
+    page = (ROOT / "docs" / "find-a-mistake.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "late.py").write_text(source, encoding="utf-8")
+    exec(compile(source, str(tmp_path / "late.py"), "exec"), {"__name__": "late"})
+    with serving(tmp_path / "runs" / "late") as server:
+        address = f"http://localhost:{server.port}/{PAGE}"
+        charts = clean(chromium.open(address, shot, until="size of an update relative"))
+
+    def jumps(title: str, following: str) -> bool:
+        chart = charts[charts.index(title) : charts.index(following)]
+        heights = [
+            [float(y) for y in re.findall(r"[ML][\d.]+,([\d.]+)", path)]
+            for path in re.findall(r'<path d="(M[^"]*)"', chart)
+            if "NaN" not in path
+        ]
+        return any(max(each) - min(each) > 20 for each in heights if len(each) > 2)
+
+    assert not jumps("layer 4: z4, W4, b4", "layer 3: z3, W3, b3")
+    assert jumps("layer 3: z3, W3, b3", "layer 2: z2, W2, b2")
+    with Image.open(shot) as whole:
+        whole.crop((355, 68, 1500, 1330)).convert("RGB").quantize(64).save(shot, optimize=True)
+
+
 def test_report_of_a_run(chromium: Browser, run_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run.html"
     assert main(["report", str(run_folder), "--out", str(out)]) == 0
@@ -81,7 +111,10 @@ def test_report_of_a_run(chromium: Browser, run_folder: Path, tmp_path: Path) ->
 
 def test_report_of_a_check(chromium: Browser, tmp_path: Path) -> None:
     out = tmp_path / "check.html"
-    assert main(["check", str(ROOT / "examples" / "hw_wrong.py"), "--quiet", "--report", str(out)]) == 1
+    assert (
+        main(["check", str(ROOT / "examples" / "hw_wrong.py"), "--quiet", "--timeout", "300", "--report", str(out)])
+        == 1
+    )
     page = clean(chromium.open(out.as_uri(), kept(tmp_path, "check"), until="What was tried"))
     assert "is wrong" in page
     assert "inherited" in page

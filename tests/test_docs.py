@@ -23,7 +23,24 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # pages whose snippets have a test of their own beside their subject
 ELSEWHERE = {"README.md": "test_readme.py", "check-function.md": "test_check_function.py"}
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# blocks that no test runs, by page and the start of their first line, with the reason
+UNTESTED = {
+    ("README.md", "make demo"): "targets of make: each change of the project runs them on a clean clone",
+    ("README.md", "WRONG: "): "output; test_readme.py compares it",
+    ("README.md", "RIGHT: "): "output; test_readme.py compares it",
+    ("explanations.md", "Cause of z2"): "output of a command that is run",
+    ("explanations.md", "python benchmarks/"): "a benchmark, which takes minutes",
+    ("find-a-mistake.md", "mismatch at step 500"): "output; test_snippets compares its start",
+    ("first-run.md", "verdict "): "output of a command that is run; test_what_is_printed compares its form",
+    ("grading.md", "points = "): "read by test_check_docs.py",
+    ("how-the-check-works.md", "WRONG: "): "output; test_check_docs.py compares it",
+    ("mutation.md", "python -m benchmarks."): "a benchmark, which takes hours",
+    ("runs.md", "runs/breast-cancer"): "a folder's contents",
+    ("runs.md", "ssh "): "needs another machine",
+    ("runs.md", '{"step":3'): "a line of a file",
+}
+PRELUDE = {"explanations.md": "examples/hw_right.py"}  # what the snippets of a page speak of
 STATUS = {"check": {0, 1}, "replay": {1}, "board": {130}}
 MISSING = re.compile(r"t10k-images|grade submissions|--device cuda")
 
@@ -112,7 +129,8 @@ def test_commands(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_snippets(page: Path, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk)
     file = desk / "snippet.py"
-    file.write_text(snippets(page), encoding="utf-8")
+    before = (ROOT / PRELUDE[page.name]).read_text(encoding="utf-8") + "\n\n" if page.name in PRELUDE else ""
+    file.write_text(before + snippets(page), encoding="utf-8")
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), {"__name__": "snippet"})
@@ -120,6 +138,24 @@ def test_snippets(page: Path, desk: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert said.getvalue().startswith(
             "mismatch at step 500, epoch 12: delta of z3, layer 3 is wrong (wrong_factor); "
         )
+
+
+def test_every_block_is_run_or_told_why_not() -> None:
+    used = set()
+    for page in PAGES:
+        for language, block in FENCE.findall(page.read_text(encoding="utf-8")):
+            lines = [line for line in block.splitlines() if line.strip()]
+            if language == "python" or language.startswith("{"):  # Sphinx runs directives
+                continue
+            ours = [line.removeprefix("$ ").startswith("manualbp ") for line in lines]
+            if language in ("", "console", "sh", "bash") and all(ours):
+                continue
+            if lines[0].startswith("$ manualbp "):  # a command, which is run, and what it says
+                continue
+            reason = next((key for key in UNTESTED if key[0] == page.name and lines[0].startswith(key[1])), None)
+            assert reason is not None, f"{page.name}: no test runs the block that begins with {lines[0]!r}"
+            used.add(reason)
+    assert used == UNTESTED.keys(), "reasons for blocks that are not there"
 
 
 def test_every_command_is_documented() -> None:

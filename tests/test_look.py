@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,7 +22,7 @@ from PIL import Image
 import manualbp as mbp
 from compare import GradientMismatch, Report, TrainResult, train
 from compare.check.report import Row
-from compare.cli import main
+from compare.cli import COMMANDS, main
 from compare.names import names
 from compare.run.chart import losses
 from compare.run.closeup import close_up
@@ -24,11 +30,16 @@ from compare.run.network import Part
 from compare.run.pair import Pair
 from compare.run.past import read_folder
 from compare.run.pictures import boundary, heat_map
-from compare.show.figures import comparison, of_run, render
+from compare.run.record import read_metrics
+from compare.run.tags import GAPS, gap_tags
+from compare.run.watch import Watch
+from compare.show.figures import DPI, comparison, of_run, render
 from compare.show.formulas import mathml
 from compare.show.run_html import run_page
-from compare.show.theme import THEMES
+from compare.show.theme import THEMES, themed
 from tests.planted import config, small_data, spoiled
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +140,21 @@ def test_close_up_is_both_sides(runs: Path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_the_worst_gap_of_a_delta_outlives_a_resume() -> None:
+    tag = "gap of deltas/ulp z2 worst so far"
+    before, after = Watch(Mock(), Mock()), Watch(Mock(), Mock())
+    before.restore({tag: 7.0})
+    after.restore(json.loads(json.dumps(before.state())))
+    assert gap_tags(GAPS["deltas"], {"z2": (3.0, 0.0)}, after.state())[tag] == 7.0
+    assert gap_tags(GAPS["deltas"], {"z2": (9.0, 0.0)}, after.state())[tag] == 9.0
+
+
+def test_gaps_of_deltas_are_in_the_record(runs: Path) -> None:
+    looked = [line["step"] for line in read_metrics(runs / "classes") if "gap of deltas/ulp z2" in line.get("gap", {})]
+    assert looked[0] == 0
+    assert looked[-1] == 4
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_figures(runs: Path, theme: str) -> None:
     past = [read_folder(runs / name) for name in ("classes", "regression", "late <b>$x")]
@@ -149,11 +175,61 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+def contrast(light: float, paper: str) -> float:
+    high, low = sorted((light, luminance(paper)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
 @pytest.mark.parametrize("theme", THEMES.values(), ids=list(THEMES))
 def test_contrast(theme: Any) -> None:
     for colour in (theme.ink, theme.soft, *theme.curves):
-        high, low = sorted((luminance(colour), luminance(theme.paper)), reverse=True)
-        assert (high + 0.05) / (low + 0.05) >= 4.5, colour
+        assert contrast(luminance(colour), theme.paper) >= 4.5, colour
+
+
+@pytest.mark.parametrize("theme", THEMES.values(), ids=list(THEMES))
+def test_figures_at_half_size_and_in_greyscale(runs: Path, theme: Any) -> None:
+    """Curves are told apart without colour, and no letter is smaller than 9 pixels at half size."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import to_hex, to_rgb
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    past = [read_folder(runs / name) for name in ("classes", "regression", "late <b>$x")]
+    for drawing in (*of_run(past[0]), *of_run(past[2]), comparison([*past, *past])):
+        with themed(theme):
+            figure = Figure(figsize=drawing.size, layout="constrained")
+            FigureCanvasAgg(figure)
+            drawing.draw(figure, theme)
+            figure.canvas.draw()
+        texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+        assert min(text.get_fontsize() * DPI / 72 / 2 for text in texts) >= 9, drawing.name
+        assert all(contrast(luminance(to_hex(text.get_color())), theme.paper) >= 4.5 for text in texts)
+        for axes in figure.axes:
+            curves = [line for line in axes.get_lines() if not line.get_label().startswith("_")]
+            looks = {(str(line._unscaled_dash_pattern), line.get_marker()) for line in curves}
+            assert len(looks) == len(curves) > 0, f"{drawing.name}: two curves differ by colour alone"
+            for line in curves:
+                grey = sum(
+                    w * c for w, c in zip((0.299, 0.587, 0.114), to_rgb(line.get_markeredgecolor()), strict=True)
+                )
+                assert contrast(((grey + 0.055) / 1.055) ** 2.4, theme.paper) >= 3, "a curve fades in greyscale"
+
+
+def test_the_help_of_each_command_fits_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    for name, command in COMMANDS.items():
+        with pytest.raises(SystemExit) as end:
+            main([name, "--help"])
+        out = capsys.readouterr().out
+        assert not end.value.code
+        assert "\x1b" not in out, name
+        assert max(map(len, out.splitlines())) <= 80, name
+        assert f"Example: {command.example}" in " ".join(re.sub(r"[│╭╮╰╯─]", " ", out).split()), name
+    assert main(["--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_page(runs: Path) -> None:
@@ -232,8 +308,6 @@ def test_commands(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_run_that_was_killed(runs: Path, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "killed"
     shutil.copytree(runs / "classes", folder)
     lines = (folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
@@ -271,6 +345,45 @@ def test_completion(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "bash"]) == 0
     script = capsys.readouterr().out
     assert all(word in script for word in ("manualbp", "--activation", "lecture", "completion"))
+    if (bash := shutil.which("bash")) is None:
+        return
+    for words, expected in (
+        (["tr"], {"train"}),
+        (["train", "--activ"], {"--activation"}),
+        (["r"], {"runs", "resume", "replay", "report"}),
+    ):
+        asked = f"COMP_WORDS=(manualbp {' '.join(words)}) COMP_CWORD={len(words)}"
+        ask = f'{asked}; $(complete -p manualbp | sed "s/.*-F \\([^ ]*\\).*/\\1/"); printf "%s\\n" "${{COMPREPLY[@]}}"'
+        done = subprocess.run([bash, "--norc", "-c", f"{script}\n{ask}"], capture_output=True, text=True, timeout=60)
+        assert set(done.stdout.split()) == expected, (words, done.stderr)
+
+
+@pytest.mark.slow
+def test_a_live_bar_of_80_columns(tmp_path: Path) -> None:
+    """In a terminal of its own: no line is wider, and without colours none is asked for."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "compare.cli", "train", "--data", "digits", "--epochs", "6", "--name", "live"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    environment |= {"NO_COLOR": "1", "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, cwd=tmp_path, env=environment)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while piece := os.read(ours, 65536):
+            said += piece
+    os.close(ours)
+    assert process.wait(60) == 0, said[-500:]
+    text = said.decode()
+    assert not re.search(r"\x1b\[(\d+;)*(3|4|9|10)\d(;\d+)*m", text), "no colours"
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    assert max(map(len, re.split(r"[\r\n]+", plain))) <= 80
+    assert re.search(r"epoch +[1-5]/6 .*loss \d\.\d+ .*val \d\.\d+ .*/s", plain), "the bar was seen alive"
 
 
 @pytest.mark.parametrize("tty", [True, False], ids=["terminal", "no terminal"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -12,14 +13,14 @@ import tyro
 class Board:
     """Look at runs in TensorBoard, on this machine only."""
 
-    run: tyro.conf.Positional[str | None] = None
+    run: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[NAME]")] = None
     """Name of a run; all runs if none is given."""
     runs: str = "runs"
     """Folder of all runs."""
     port: int = 0
     """Port on localhost; 0 takes a free one."""
-    rebuild: str | None = None
-    """Do not serve: make the event files of this run again from its metrics.jsonl."""
+    rebuild: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Do not serve: make the event files of this run again from its logs."""
 
     def __call__(self) -> int:
         """Serve until Ctrl-C."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -16,7 +16,7 @@ class Plot:
     One run: its losses, the gap of its gradients, and the gradient of each layer. Several: their losses compared.
     """
 
-    names: tyro.conf.Positional[tuple[str, ...]]
+    names: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN...")]
     """Names of runs, or their folders."""
     out: str = "figures"
     """Folder to write to; it is made if it is not there. Files of the same names are replaced."""

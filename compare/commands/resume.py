@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -17,7 +18,7 @@ class Resume:
     """Name of the run, or its folder."""
     runs: str = "runs"
     """Folder of all runs."""
-    max_bytes: int = 2 * 2**30
+    max_bytes: Annotated[int, tyro.conf.arg(metavar="N")] = 2 * 2**30
     """Largest checkpoint to read."""
     quiet: bool = False
     """Print the verdict alone."""

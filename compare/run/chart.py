@@ -82,7 +82,7 @@ def _palette() -> Any:
         )
         for ground in (PAPER, TINT)
         for ink in (INK, GREY, LINE, BLUE, ORANGE)
-        for k in range(SHADES + 1)
+        for k in range(0, SHADES + 1, SHADES if ink == LINE else 1)  # too near to paper, it would grey it
     ]
     image = Image.new("P", (1, 1))
     image.putpalette([part for shade in shades for part in shade])

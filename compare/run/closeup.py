@@ -68,7 +68,7 @@ def _by_hand(pair: Pair, names: Names, part: Part) -> dict[str, Tensor]:
         _, loss_cache = pair.loss.forward(z, part.y)
         _, grads = net.backward(pair.params, cache, pair.loss.backward(loss_cache))
         mbp.l2.add_gradient_(pair.net, grads, pair.params, pair.l2)
-    found = {names.outputs[path]: delta for path, delta in deltas.items() if isinstance(delta, Tensor)}
+    found = {name: delta for path, name in names.outputs.items() if isinstance(delta := deltas.get(path), Tensor)}
     found |= {names.parameters[path]: gradient for path, gradient in named(grads) if path in names.parameters}
     return {name: gradient for name, gradient in found.items() if is_delta(name) or name not in names.outputs.values()}
 

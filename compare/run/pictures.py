@@ -58,7 +58,8 @@ def heat_map(error: Tensor, expected: Tensor) -> Any:
 def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Any:
     """How many samples of each class (rows) were taken for which (columns); right answers on the diagonal."""
     n, margin = len(counts), 84
-    cell = max(34, 120 // n)
+    widest = max(font(14).getlength(name[:10]) for name in classes)
+    cell = max(34, 120 // n, round(widest) + 6 if n <= 6 else 0)  # few classes: their names fit over the columns
     side = margin + n * cell + 4
     image = Image.new("RGB", (side, side), PAPER)
     draw = ImageDraw.Draw(image)
@@ -74,7 +75,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) ->
     for k, name in enumerate(classes):
         middle = margin + k * cell + cell // 2
         draw.text((margin - 6, middle), name[:10], fill=INK, font=font(14), anchor="rm")
-        draw.text((middle, margin - 6), name[: cell // 8], fill=INK, font=font(14), anchor="mb")
+        draw.text((middle, margin - 6), name[: 10 if n <= 6 else cell // 8], fill=INK, font=font(14), anchor="mb")
     draw.text((margin, 8), "predicted", fill=GREY, font=font(15))
     draw.text((6, margin - 26), "true", fill=GREY, font=font(15))
     return image

@@ -18,6 +18,7 @@ from compare.run.record import LOG10_FLOOR, log10_gap
 from compare.show.theme import DASHES, MARKERS, THEMES, Theme, themed
 
 ROWS = 40  # of the table behind a figure; the record of truth is metrics.jsonl
+DPI = 160
 MARKED = 12  # markers on a curve, about
 COMPARED = 6  # runs that one figure tells apart
 
@@ -116,7 +117,7 @@ def gap(run: PastRun) -> Drawing:
             (-2, "1 %"),
         ):
             axes.axhline(height, color=theme.soft, linewidth=0.8, linestyle=(0, (2, 3)))
-            axes.text(0.01, height + 0.2, name, color=theme.soft, fontsize=10, transform=axes.get_yaxis_transform())
+            axes.text(0.01, height + 0.45, name, color=theme.soft, fontsize=10, transform=axes.get_yaxis_transform())
         if run.mismatch is not None:
             axes.annotate(
                 f"mismatch, epoch {epochs[-1]} ", (epochs[-1], largest[-1]), xytext=(-8, -14),
@@ -228,7 +229,7 @@ def render(drawing: Drawing, form: str, theme: Theme) -> bytes:
         about: dict[str, Any] = {"Title": drawing.title, "Description": drawing.alt} | (
             {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
         )
-        figure.savefig(out, format=form, dpi=160, metadata=about)
+        figure.savefig(out, format=form, dpi=DPI, metadata=about)
     return out.getvalue()
 
 
