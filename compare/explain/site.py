@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from compare.explain.reach import Reach, tensor
+from compare.explain.named import tensor
+from compare.explain.reach import Reach
 from compare.explain.syntax import Place, constant, names
 
 METHODS = (
