@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from compare.explain.edits_terms import whole
 from compare.explain.named import plain, spreads
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import binary, constant, method, number, parsed
+from compare.explain.syntax import binary, constant, method, names, number, parsed
 
 
 def product(site: Site) -> Iterator[Proposal]:
@@ -19,13 +19,15 @@ def product(site: Site) -> Iterator[Proposal]:
         return
     for candidate in site.reach.products(tuple(array.shape)):
         if not bool((candidate.value == array).all()):
-            yield Proposal(parsed(candidate.text), _pieces(node), 0.0, candidate.text)
+            yield Proposal(parsed(candidate.text), _pieces(node, candidate.text), 0.0, candidate.text)
 
 
-def _pieces(node: ast.expr) -> str:
-    """The mistake of an expression that is made of parts of the samples, or of something else."""
-    parts = [n for n in ast.walk(node) if isinstance(n, ast.Subscript) and isinstance(n.slice, ast.Slice)]
-    return "some_samples" if parts else "wrong_operand"
+def _pieces(node: ast.expr, product_text: str) -> str:
+    """The mistake of an expression that is made of parts of the samples, or that lacks a factor; else it is open."""
+    if any(isinstance(n, ast.Subscript) and isinstance(n.slice, ast.Slice) for n in ast.walk(node)):
+        return "some_samples"
+    held, wanted = names(node), names(parsed(product_text))
+    return "missing_factor" if held & wanted and wanted - held else "unknown"
 
 
 def inside(site: Site) -> Iterator[Proposal]:

@@ -74,7 +74,7 @@ class Site:
         if isinstance(above, ast.Call) and self.place.field == "func":
             return False
         if isinstance(above, ast.Attribute):
-            return above.attr in METHODS and isinstance(self.node, ast.Name) and self.shape is not None
+            return above.attr in METHODS and isinstance(self.node, ast.Name | ast.BinOp) and self.shape is not None
         return not isinstance(above, ast.arguments | ast.FormattedValue | ast.JoinedStr)
 
     @cached_property
