@@ -10,7 +10,7 @@ from compare.explain import explain
 from compare.explain.bench import Bench
 
 
-def first(forward, backward, inputs, seconds=20.0):
+def first(forward, backward, inputs, seconds=60.0):
     """The explained row nearest to J; edits run in this process, which is a test's own."""
     report = check_derivation(forward, backward, inputs, seconds=1.0)
     explained = explain(report, forward, backward, inputs, seconds=seconds, bench=Bench())

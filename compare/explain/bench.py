@@ -97,7 +97,7 @@ class Bench:
 
 def _described(found: Found) -> dict[str, Any]:
     lines = [[s.file, s.line, s.old, s.new] for s in _unique(found.shown)]
-    return {"cause": found.cause, "key": found.key, "lines": lines} | (
+    return {"cause": found.cause, "key": found.key, "lines": lines, "pair": found.pair} | (
         {"says": found.says, "diz": found.diz} if found.says else {}
     )
 

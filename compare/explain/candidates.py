@@ -20,8 +20,9 @@ from compare.explain.influence import equal, moved, unchanged
 from compare.explain.known import Known
 from compare.explain.pure import in_place
 from compare.explain.reach import Reach
+from compare.explain.refused import cancels, elsewhere, position, returns_all
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import Place, base, constant, places
+from compare.explain.syntax import Place, places
 from compare.explain.traced import Traced
 from compare.explain.trial import RESULT, Trial, gradient, own
 
@@ -139,7 +140,7 @@ class Candidates:
     def _proposed(self, place: Place, reach: Reach, visit: int, k: int, far: float) -> Iterator[Candidate]:
         if isinstance(place.node, ast.stmt) and isinstance(place.node, ast.FunctionDef):
             return
-        if _elsewhere(place, self.trial.statements[k], self.target):
+        if elsewhere(place, self.trial.statements[k], self.target):
             return
         kinds = [edit for edit in EDITS if isinstance(place.node, edit.pattern)]
         if not kinds:
@@ -149,10 +150,10 @@ class Candidates:
         if isinstance(place.parent, ast.Dict) and isinstance(place.node, ast.Name) and self.target not in self.inputs:
             far += 1.2  # what is returned under this name is used elsewhere under its own
         site = Site(at, reach, value, known)
-        counted = _counts(at)
+        counted = position(at)
         for edit in kinds:
             for proposal in itertools.islice(edit.proposals(site), self.most):
-                if _cancels(place, proposal.new):
+                if cancels(place, proposal.new):
                     continue
                 if counted and (proposal.cause or edit.cause) in ARITHMETIC:
                     proposal = replace(proposal, cause=counted)
@@ -250,7 +251,7 @@ class Candidates:
             ):
                 allowed.append(k)
                 continue
-            if self.together and k == len(self.trial.statements) - 1 and _listed(statement):
+            if self.together and k == len(self.trial.statements) - 1 and returns_all(statement):
                 continue
             changed = self._influenced(k)
             if self.together and changed is not None and not self.together <= changed:
@@ -285,89 +286,6 @@ class Candidates:
             return None
         plain = self.snapshots[-1][RESULT]
         return {n for n in plain if not equal(gradient(result.get(n)), gradient(plain[n]))}
-
-
-def _counts(place: Place) -> str:
-    """What a mistake of arithmetic is where it picks positions: in the bounds of a loop, or in an index."""
-    chain = (*place.above, place.node)
-    for above, below in itertools.pairwise(chain):
-        if isinstance(above, ast.Call) and ast.unparse(above.func) == "range":
-            return "some_samples"
-        if isinstance(above, ast.Subscript) and below is above.slice:
-            return "wrong_index"
-    return ""
-
-
-def _cancels(place: Place, new: Any) -> bool:
-    """Whether an edit makes `x - x` or `x / x`: zeros and ones that nobody meant."""
-    if isinstance(new, ast.expr) and _undone(place, new):
-        return True
-    nodes = [new]
-    above = place.parent
-    if isinstance(above, ast.BinOp) and isinstance(new, ast.expr) and place.field in ("left", "right"):
-        both = {"left": above.left, "right": above.right} | {place.field: new}
-        nodes.append(ast.BinOp(both["left"], above.op, both["right"]))
-    return any(
-        isinstance(node, ast.BinOp)
-        and isinstance(node.op, ast.Sub | ast.Div)
-        and not isinstance(node.left, ast.Constant)
-        and type(node.left) is type(node.right)
-        and (not isinstance(node.left, ast.Name) or node.left.id == getattr(node.right, "id", ""))
-        and ast.dump(node.left) == ast.dump(node.right)
-        for node in nodes
-    )
-
-
-def _undone(place: Place, new: ast.expr) -> bool:
-    """Whether a product multiplies by what it divides by as well, as `m * d / m`, and did not before."""
-    top = place.node
-    for above in reversed(place.above):
-        if not (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.Div)):
-            break
-        top = above
-
-    def both(node: ast.AST) -> set[str]:
-        over: set[str] = set()
-        under: set[str] = set()
-        waiting = [(node, True)]
-        while waiting:
-            each, up = waiting.pop()
-            each = new if each is place.node and replaced else each
-            if isinstance(each, ast.BinOp) and isinstance(each.op, ast.Mult | ast.Div):
-                waiting += [(each.left, up), (each.right, up == isinstance(each.op, ast.Mult))]
-            elif constant(each) is None:
-                (over if up else under).add(ast.unparse(each))
-        return over & under
-
-    replaced = True
-    after = both(top)
-    if not after:
-        return False
-    replaced = False
-    return bool(after - both(top))
-
-
-def _elsewhere(place: Place, statement: ast.stmt, target: str) -> bool:
-    """Whether a place belongs to another entry of the returned dictionary."""
-    chain = (*place.above, place.node)
-    for above, below in itertools.pairwise(chain):
-        if isinstance(above, ast.Dict) and below in above.values and _base_of(statement) == RESULT:
-            key = above.keys[above.values.index(below)]
-            if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                return key.value != target
-        if isinstance(above, ast.Dict) and below in above.keys:
-            return True
-    return False
-
-
-def _listed(statement: ast.stmt) -> bool:
-    """Whether a statement puts the returned dictionary together: an edit of one entry mends no other."""
-    return isinstance(getattr(statement, "value", None), ast.Dict)
-
-
-def _base_of(statement: ast.stmt) -> str:
-    """The name that a statement assigns to, where it is one."""
-    return base(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
 
 
 def _disjoint(group: list[Candidate]) -> list[Candidate]:

@@ -11,7 +11,16 @@ import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from compare.explain import edits_calls, edits_operators, edits_order, edits_places, edits_statements, edits_terms
+from compare.explain import (
+    edits_calls,
+    edits_formulas,
+    edits_indices,
+    edits_operators,
+    edits_order,
+    edits_places,
+    edits_statements,
+    edits_terms,
+)
 from compare.explain.site import Proposal, Site
 
 Proposals = Callable[[Site], Iterator[Proposal]]
@@ -155,7 +164,7 @@ EDITS: tuple[Edit, ...] = (
     Edit(
         "index otherwise",
         (ast.Subscript,),
-        edits_places.index,
+        edits_indices.index,
         "wrong_index",
         "index otherwise",
         2.0,
@@ -255,7 +264,7 @@ EDITS: tuple[Edit, ...] = (
     Edit(
         "the full Jacobian",
         (ast.BinOp,),
-        edits_terms.full_jacobian,
+        edits_formulas.full_jacobian,
         "diagonal_jacobian",
         "replace an expression",
         1.0,
@@ -375,7 +384,7 @@ EDITS: tuple[Edit, ...] = (
     Edit(
         "put the factor inside",
         (ast.BinOp,),
-        edits_terms.inside,
+        edits_formulas.inside,
         "order_of_operations",
         "put the factor inside",
         2.4,
@@ -385,7 +394,7 @@ EDITS: tuple[Edit, ...] = (
     Edit(
         "put a factor in throughout",
         (ast.BinOp,),
-        edits_terms.throughout,
+        edits_formulas.throughout,
         "missing_factor",
         "take a factor or term out",
         2.8,
@@ -395,7 +404,7 @@ EDITS: tuple[Edit, ...] = (
     Edit(
         "one product for the whole",
         (ast.BinOp, ast.Call, ast.Subscript),
-        edits_terms.product,
+        edits_formulas.product,
         "wrong_operand",
         "replace an expression",
         4.2,
@@ -415,7 +424,7 @@ EDITS: tuple[Edit, ...] = (
     Edit(
         "the activation's own derivative",
         (ast.BinOp,),
-        edits_terms.slope,
+        edits_formulas.slope,
         "wrong_activation_derivative",
         "replace an expression",
         2.9,

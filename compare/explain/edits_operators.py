@@ -89,7 +89,7 @@ def transpose(site: Site) -> Iterator[Proposal]:
         if site.known and site.shape is None:
             return
         name = "T" if site.shape is None or len(site.shape) == 2 else "mT"
-        yield Proposal(attribute(node, name), "", 0.2 if _operand(site) else 0.8, "T")
+        yield Proposal(attribute(node, name), "", 0.2 if _operand(site) else 1.2, "T")
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
         left, right = _turned(node.left), _turned(node.right)
         yield Proposal(binary(node.right, ast.MatMult(), node.left), "", 0.4, "b @ a")

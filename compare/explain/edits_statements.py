@@ -7,7 +7,7 @@ import copy
 from collections.abc import Iterator
 
 from compare.explain.edits_places import cause_of_name
-from compare.explain.reach import plain
+from compare.explain.named import plain
 from compare.explain.site import Proposal, Site, updates
 from compare.explain.syntax import base, method, names, parsed
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Iterator
 
 from torch import Tensor
 
-from compare.explain.reach import Term, plain
+from compare.explain.named import Term, plain
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import binary, constant, method, names, number, parsed
+from compare.explain.syntax import binary, constant, names, number, parsed
 
 SCALARS = ("size", "number", "constant")
 SLOPE = "wrong_activation_derivative"
@@ -22,7 +21,7 @@ def factor(site: Site) -> Iterator[Proposal]:
     node, reach = site.node, site.reach
     if not _value(site) or _within_product(site):
         return
-    here = 0.0 if _whole(site) else 0.7
+    here = 0.0 if whole(site) else 0.7
     held = names(node)
     here += 0.3 if held and held <= reach.inputs else 0.0  # not a weight, but what is handed on
     for term in (*reach.sizes, *reach.numbers):
@@ -121,7 +120,8 @@ def _penalised(site: Site) -> bool:
     return any(t.text in names(site.node) for t in site.reach.numbers if t.role == "constant")
 
 
-def _whole(site: Site) -> bool:
+def whole(site: Site) -> bool:
+    """Whether an expression is all that is assigned, returned or put under a key."""
     return isinstance(site.place.parent, ast.Assign | ast.AugAssign | ast.Dict | ast.Return)
 
 
@@ -143,11 +143,11 @@ def term(site: Site) -> Iterator[Proposal]:
     if site.known and site.shape is None:
         return
     own = reach.target in reach.inputs
-    here = 0.0 if _whole(site) else 0.9
+    here = 0.0 if whole(site) else 0.9
     shape = site.shape
     if _within_sum(site):
         return
-    if own and _whole(site):
+    if own and whole(site):
         for scalar in reach.numbers:
             if scalar.role == "constant":
                 t = parsed(f"{scalar.text} * {reach.target}")
@@ -184,16 +184,16 @@ def term(site: Site) -> Iterator[Proposal]:
         yield Proposal(binary(node, ast.Add(), t), cause, here, f"+ {candidate.text}")
         yield Proposal(binary(node, ast.Sub(), t), cause, here + 0.2, f"- {candidate.text}")
     for candidate in reach.written:
-        if shape is not None and tuple(candidate.value.shape) == shape and _whole(site):
+        if shape is not None and tuple(candidate.value.shape) == shape and whole(site):
             t = parsed(candidate.text)
             yield Proposal(binary(node, ast.Add(), t), "missing_path", here + 0.8, f"+ {candidate.text}")
             yield Proposal(binary(node, ast.Sub(), t), "missing_path", here + 1.2, f"- {candidate.text}")
-    if shape is not None and _whole(site):
+    if shape is not None and whole(site):
         for product in reach.products(shape):
             t = parsed(product.text)
             yield Proposal(binary(node, ast.Add(), t), "missing_path", here + 0.6, f"+ {product.text}")
             yield Proposal(binary(node, ast.Sub(), t), "missing_path", here + 1.2, f"- {product.text}")
-    if not _whole(site) and len(shape or ()) >= 1:
+    if not whole(site) and len(shape or ()) >= 1:
         yield Proposal(binary(parsed("1"), ast.Sub(), node), _complement(site), 0.0, "1 - x")
         pre = {z for _, z in reach.activations.values()}
         slope = site.in_slope or bool(names(node) & {*reach.activations, *({reach.target} & pre)})
@@ -251,71 +251,6 @@ def replaced(site: Site) -> Iterator[Proposal]:
         yield Proposal(parsed(candidate.text), cause, cost, candidate.text)
 
 
-def product(site: Site) -> Iterator[Proposal]:
-    """The product of two quantities in reach in place of a whole right-hand side that is put together otherwise."""
-    node, array = site.node, site.array
-    if array is None or not _whole(site) or site.reach.target not in site.reach.inputs:
-        return
-    for candidate in site.reach.products(tuple(array.shape)):
-        if not bool((candidate.value == array).all()):
-            yield Proposal(parsed(candidate.text), _pieces(node), 0.0, candidate.text)
-
-
-def _pieces(node: ast.expr) -> str:
-    """The mistake of an expression that is made of parts of the samples, or of something else."""
-    parts = [n for n in ast.walk(node) if isinstance(n, ast.Subscript) and isinstance(n.slice, ast.Slice)]
-    return "some_samples" if parts else "wrong_operand"
-
-
-def inside(site: Site) -> Iterator[Proposal]:
-    """f(g * w) for f(g) * w: a factor that belongs to every occurrence of a quantity, not behind the formula."""
-    node = site.node
-    factors = _factors(node)
-    above = site.place.parent
-    if len(factors) < 2 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
-        return
-    for at, factor_out in enumerate(factors):
-        if not isinstance(factor_out, ast.Name | ast.Subscript) or constant(factor_out) is not None:
-            continue
-        rest = [f for k, f in enumerate(factors) if k != at]
-        texts = [ast.unparse(n) for f in rest for n in ast.walk(f) if isinstance(n, ast.Name)]
-        for name in sorted({t for t in texts if texts.count(t) > 1}):
-            kept = [_Within(name, factor_out).visit(copy.deepcopy(f)) for f in rest]
-            new = kept[0]
-            for other in kept[1:]:
-                new = binary(new, ast.Mult(), other)
-            yield Proposal(new, "", 0.0, f"{ast.unparse(factor_out)} into {name}")
-
-
-class _Within(ast.NodeTransformer):
-    """`name * factor` for `name`, throughout."""
-
-    def __init__(self, name: str, factor_in: ast.expr) -> None:
-        self.name, self.factor = name, factor_in
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        return binary(node, ast.Mult(), self.factor) if node.id == self.name else node
-
-
-def throughout(site: Site) -> Iterator[Proposal]:
-    """`g * w` for every g of an expression in which it occurs more than once."""
-    node, reach = site.node, site.reach
-    if not _whole(site) or not isinstance(node, ast.BinOp) or site.array is None:
-        return
-    texts = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
-    for name in sorted({t for t in texts if texts.count(t) > 1 and t in reach.tensors}):
-        for term in reach.plain:
-            if term.value.ndim and term.text != name and _fits(term.value, reach.tensors[name]):
-                new = _Within(name, parsed(term.text)).visit(copy.deepcopy(node))
-                yield Proposal(new, "", 0.3 if plain(term.text) in reach.quantities else 0.8, f"{name} * {term.text}")
-
-
-def _fits(value: Tensor, over: Tensor) -> bool:
-    return value.ndim <= over.ndim and all(
-        v in (1, s) for v, s in zip(reversed(value.shape), reversed(over.shape), strict=False)
-    )
-
-
 def _part(node: ast.expr, text: str) -> str:
     """The mistake of an expression that holds more than the one that belongs there."""
     while isinstance(node, ast.BinOp):
@@ -332,40 +267,3 @@ def _complements(terms: list[Term]) -> Iterator[Term]:
 
 def _almost(value: Tensor, other: Tensor) -> bool:
     return bool((value - other).norm() < 1e-2 * value.norm())
-
-
-def full_jacobian(site: Site) -> Iterator[Proposal]:
-    """p * (g - (p * g).sum(-1)) for p * (1 - p) * g: a softmax's whole Jacobian for its diagonal."""
-    factors = _factors(site.node)
-    if isinstance(site.place.parent, ast.BinOp) and isinstance(site.place.parent.op, ast.Mult):
-        return
-    texts = [ast.unparse(f) for f in factors]
-    for i, one in enumerate(texts):
-        j = texts.index(f"1 - {one}") if f"1 - {one}" in texts else None
-        rest = [f for k, f in enumerate(factors) if k not in (i, j)]
-        if j is None or not rest:
-            continue
-        p, g = factors[i], rest[0]
-        for factor_left in rest[1:]:
-            g = binary(g, ast.Mult(), factor_left)
-        for where in (-1, 1, 0):
-            keep = "keepdim" if hasattr(site.value, "new_zeros") or not site.known else "keepdims"
-            total = method(binary(p, ast.Mult(), g), "sum", number(where, p), **{keep: parsed("True")})
-            yield Proposal(binary(p, ast.Mult(), binary(g, ast.Sub(), total)), "", 0.2 * (where != -1), f"full {where}")
-
-
-def _factors(node: ast.expr) -> list[ast.expr]:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        return [*_factors(node.left), *_factors(node.right)]
-    return [node]
-
-
-def slope(site: Site) -> Iterator[Proposal]:
-    """delta * sigma'(z) for delta * b * c: the derivative of the target's own activation for all factors but one."""
-    factors = _factors(site.node)
-    above = site.place.parent
-    if len(factors) < 3 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
-        return
-    for text in site.reach.own_slopes:
-        for kept in factors:
-            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.0, f"{text} for all but one")

@@ -168,9 +168,12 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
     others = list(evidence.others(seen.condition, time.monotonic() + 0.2 * seconds))
     carried = seen.carrying(row.name)
     if carried is not seen and _tells(carried, row.name):  # two mistakes in one step: itself, and a factor that is kept
-        both = _repaired(
-            row, carried, [o.carrying(row.name) for o in others], searcher, like, CARRIED * (until - time.monotonic())
-        )
+        share = CARRIED * (until - time.monotonic())
+        alone = _repaired(row, seen, others, searcher, like, share, pairs=False)
+        if alone is not None:
+            return alone
+        kept = [o.carrying(row.name) for o in others]
+        both = _repaired(row, carried, kept, searcher, like, CARRIED * (until - time.monotonic()))
         if both is not None:
             says, _, diz = both.explanation.partition(SEPARATOR)
             before = seen.deltas(row.name)[-1]
@@ -193,9 +196,18 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
 
 
 def _repaired(
-    row: Row, seen: Observation, others: list[Observation], searcher: Searcher, like: dict[str, str], seconds: float
+    row: Row,
+    seen: Observation,
+    others: list[Observation],
+    searcher: Searcher,
+    like: dict[str, str],
+    seconds: float,
+    pairs: bool = True,
 ) -> Row | None:
-    """The row with an edit of the source that makes its step right in every observation; None where there is none."""
+    """The row with an edit of the source that makes its step right in every observation; None where there is none.
+
+    Without `pairs`, one edit has to do.
+    """
     until = time.monotonic() + seconds
     telling = [other for other in others if _tells(other, row.name)]
     found = searcher.repairs(seen, telling[:2], row.name, list(like.values()), 0.75 * seconds)
@@ -203,6 +215,8 @@ def _repaired(
     for which, repair in sorted(enumerate(found), key=lambda each: each[1]["cause"] == "unknown"):
         if time.monotonic() > until:
             break  # a repair that is not verified is none
+        if repair["pair"] and not pairs:
+            continue
         if searcher.harmless(which, row.name, seen) and all(searcher.holds(which, row.name, o) for o in others):
             like[row.name] = repair["key"]
             better = exchanged([seen, *others], row.name)

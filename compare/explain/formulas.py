@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from compare.explain.activations import ACTIVATIONS
+from compare.explain.named import spreads
 from compare.explain.numbers import Candidate, Numbers, multiple, same
 from compare.explain.observe import CLOSE, alike
 from compare.explain.paths import contributions
-from compare.explain.reach import spreads
 
 TIMES = (2.0, 3.0, 4.0, 0.5)  # how often a contribution may be counted
 ENTRIES = 20_000  # of a gradient, beyond which two factors are not tried at once

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from compare.explain.reach import tensor
+from compare.explain.named import tensor
 
 
 class Known:

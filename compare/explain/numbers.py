@@ -174,7 +174,7 @@ class Numbers:
         ordered = (given.flatten().sort().values - self.expected.flatten().sort().values).abs()
         if given.numel() > 2 and bool((ordered <= close).all()) and bool(off.any()):
             yield Candidate("places", "wrong_index", "every entry is right, but they stand in the wrong places")
-        elif bool((off == (cut | let)).all()) and bool(off.any()):
+        elif bool((off == (cut | let)).all()) and bool(let.any()):  # what is only cut may be a path that is forgotten
             yield Candidate(
                 "mask", "wrong_mask", "what is not zero is right; another mask has to say which entries are passed"
             )

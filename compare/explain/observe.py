@@ -16,8 +16,8 @@ from compare.check.derivation import default_dtype
 from compare.check.evaluate import traced
 from compare.check.hooks import Forward, Graph
 from compare.check.scale import Convention
+from compare.explain.named import tensor
 from compare.explain.paths import makers, node_of
-from compare.explain.reach import tensor
 
 ROUNDING = 1e-14  # of the largest gradient
 

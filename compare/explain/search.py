@@ -32,6 +32,7 @@ class Found:
     codes: list[CodeType | None] = field(repr=False)
     says: str = ""
     diz: str = ""
+    pair: bool = False  # whether it takes two edits
 
 
 class Search(Candidates):
@@ -58,6 +59,7 @@ class Search(Candidates):
             self.tried += second.tried
             if found:
                 for each in found:
+                    each.pair = True
                     each.shown = _merged(before, each.shown)
                     moved = _moved(first.kind, each.key)
                     each.cause = "order_of_operations" if moved else _joined(first.cause, each.cause)

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from compare.explain.reach import Reach, tensor
+from compare.explain.named import tensor
+from compare.explain.reach import Reach
 from compare.explain.syntax import Place, constant, names
 
 METHODS = (
@@ -73,7 +74,7 @@ class Site:
         if isinstance(above, ast.Call) and self.place.field == "func":
             return False
         if isinstance(above, ast.Attribute):
-            return above.attr in METHODS and isinstance(self.node, ast.Name) and self.shape is not None
+            return above.attr in METHODS and isinstance(self.node, ast.Name | ast.BinOp) and self.shape is not None
         return not isinstance(above, ast.arguments | ast.FormattedValue | ast.JoinedStr)
 
     @cached_property

@@ -1,0 +1,110 @@
+"""Edits of whole formulas: a factor put inside or throughout, one product, a full Jacobian, another derivative."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Iterator
+
+from compare.explain.edits_terms import whole
+from compare.explain.named import plain, spreads
+from compare.explain.site import Proposal, Site
+from compare.explain.syntax import binary, constant, method, names, number, parsed
+
+
+def product(site: Site) -> Iterator[Proposal]:
+    """The product of two quantities in reach in place of a whole right-hand side that is put together otherwise."""
+    node, array = site.node, site.array
+    if array is None or not whole(site) or site.reach.target not in site.reach.inputs:
+        return
+    for candidate in site.reach.products(tuple(array.shape)):
+        if not bool((candidate.value == array).all()):
+            yield Proposal(parsed(candidate.text), _pieces(node, candidate.text), 0.0, candidate.text)
+
+
+def _pieces(node: ast.expr, product_text: str) -> str:
+    """The mistake of an expression that is made of parts of the samples, or that lacks a factor; else it is open."""
+    if any(isinstance(n, ast.Subscript) and isinstance(n.slice, ast.Slice) for n in ast.walk(node)):
+        return "some_samples"
+    held, wanted = names(node), names(parsed(product_text))
+    return "missing_factor" if held & wanted and wanted - held else "unknown"
+
+
+def inside(site: Site) -> Iterator[Proposal]:
+    """f(g * w) for f(g) * w: a factor that belongs to every occurrence of a quantity, not behind the formula."""
+    node = site.node
+    factors = _factors(node)
+    above = site.place.parent
+    if len(factors) < 2 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
+        return
+    for at, factor_out in enumerate(factors):
+        if not isinstance(factor_out, ast.Name | ast.Subscript) or constant(factor_out) is not None:
+            continue
+        rest = [f for k, f in enumerate(factors) if k != at]
+        texts = [ast.unparse(n) for f in rest for n in ast.walk(f) if isinstance(n, ast.Name)]
+        for name in sorted({t for t in texts if texts.count(t) > 1}):
+            kept = [_Within(name, factor_out).visit(copy.deepcopy(f)) for f in rest]
+            new = kept[0]
+            for other in kept[1:]:
+                new = binary(new, ast.Mult(), other)
+            yield Proposal(new, "", 0.0, f"{ast.unparse(factor_out)} into {name}")
+
+
+class _Within(ast.NodeTransformer):
+    """`name * factor` for `name`, throughout."""
+
+    def __init__(self, name: str, factor_in: ast.expr) -> None:
+        self.name, self.factor = name, factor_in
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return binary(node, ast.Mult(), self.factor) if node.id == self.name else node
+
+
+def throughout(site: Site) -> Iterator[Proposal]:
+    """`g * w` for every g of an expression in which it occurs more than once."""
+    node, reach = site.node, site.reach
+    if not whole(site) or not isinstance(node, ast.BinOp) or site.array is None:
+        return
+    texts = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
+    for name in sorted({t for t in texts if texts.count(t) > 1 and t in reach.tensors}):
+        for term in reach.plain:
+            if term.value.ndim and term.text != name and spreads(term.value, reach.tensors[name]):
+                new = _Within(name, parsed(term.text)).visit(copy.deepcopy(node))
+                yield Proposal(new, "", 0.3 if plain(term.text) in reach.quantities else 0.8, f"{name} * {term.text}")
+
+
+def full_jacobian(site: Site) -> Iterator[Proposal]:
+    """p * (g - (p * g).sum(-1)) for p * (1 - p) * g: a softmax's whole Jacobian for its diagonal."""
+    factors = _factors(site.node)
+    if isinstance(site.place.parent, ast.BinOp) and isinstance(site.place.parent.op, ast.Mult):
+        return
+    texts = [ast.unparse(f) for f in factors]
+    for i, one in enumerate(texts):
+        j = texts.index(f"1 - {one}") if f"1 - {one}" in texts else None
+        rest = [f for k, f in enumerate(factors) if k not in (i, j)]
+        if j is None or not rest:
+            continue
+        p, g = factors[i], rest[0]
+        for factor_left in rest[1:]:
+            g = binary(g, ast.Mult(), factor_left)
+        for where in (-1, 1, 0):
+            keep = "keepdim" if hasattr(site.value, "new_zeros") or not site.known else "keepdims"
+            total = method(binary(p, ast.Mult(), g), "sum", number(where, p), **{keep: parsed("True")})
+            yield Proposal(binary(p, ast.Mult(), binary(g, ast.Sub(), total)), "", 0.2 * (where != -1), f"full {where}")
+
+
+def _factors(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return [*_factors(node.left), *_factors(node.right)]
+    return [node]
+
+
+def slope(site: Site) -> Iterator[Proposal]:
+    """delta * sigma'(z) for delta * b * c: the derivative of the target's own activation for all factors but one."""
+    factors = _factors(site.node)
+    above = site.place.parent
+    if len(factors) < 3 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
+        return
+    for text in site.reach.own_slopes:
+        for kept in factors:
+            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.0, f"{text} for all but one")

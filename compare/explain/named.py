@@ -1,0 +1,207 @@
+"""The values that have a name at one point of a program: what they are to each other, and to the forward."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compare.explain.activations import ACTIVATIONS
+
+ALIKE = 1e-9  # relative: two values are the same formula, for the purpose of recognising one
+PACKED = 6  # numbers in a tuple that have a name by their place
+LISTED = 40  # entries of a list that is looked into
+PRODUCTS = 400  # products of two matrices that are looked at
+
+
+@dataclass(frozen=True)
+class Term:
+    """An expression in reach: its text, its value, and what it is."""
+
+    text: str
+    value: Any
+    role: str  # derivative, mask, size, number, constant, tensor, complement, product, power
+
+
+def tensor(value: Any) -> Tensor | None:
+    """A floating or boolean array of any kind as a float64 tensor; None for anything else."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fb":
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, Tensor) and (value.is_floating_point() or value.dtype == torch.bool):
+        return value.detach().double()
+    return None
+
+
+class Named:
+    """The values that have a name at one point of a program."""
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        inputs: frozenset[str],
+        target: str,
+        quantities: frozenset[str],
+        written: Mapping[str, Any] | None = None,
+        nested: bool = False,
+        fixed: Collection[str] = (),
+    ) -> None:
+        self.spellings, self.most = (1, PRODUCTS // 8) if nested else (4, PRODUCTS)
+        self.fixed = fixed  # numbers that the forward is given: no sizes, if they are equal to one
+        self.target = target
+        self.inputs = inputs
+        self.quantities = quantities
+        self.tensors: dict[str, Tensor] = {}
+        self.whole: dict[str, Tensor] = {}  # integer tensors
+        self.scalars: dict[str, float] = {}
+        self.counts: set[str] = set()  # scalars that are whole numbers, as sizes are
+        for name, value in values.items():
+            self._add(name, value)
+        self._entries(values)
+        made = {text: tensor(value) for text, value in (written or {}).items() if text not in self.tensors}
+        self.written = [Term(text, value, "written") for text, value in made.items() if value is not None]
+
+    def _entries(self, values: Mapping[str, Any]) -> None:
+        """Entries of lists of arrays, at the indices that loops use and their neighbours."""
+        numbers = {n: v for n, v in values.items() if type(v) is int and not n.startswith("__")}
+        for name, value in values.items():
+            if not isinstance(value, list | tuple) or not 0 < len(value) <= LISTED:
+                continue
+            for text, at in (
+                (f"{n}{move:+d}" if move else n, v + move) for n, v in numbers.items() for move in (0, -1, 1)
+            ):
+                if 0 <= at < len(value):
+                    self._add(f"{name}[{text.replace('+', ' + ').replace('-', ' - ')}]", value[at])
+
+    def _add(self, name: str, value: Any) -> None:
+        if name.startswith("__") or callable(value):
+            return
+        if isinstance(value, bool):
+            return
+        if isinstance(value, int | float | np.number):
+            self.scalars[name] = float(value)
+            if isinstance(value, int | np.integer):
+                self.counts.add(name)
+        elif isinstance(value, list | tuple) and len(value) <= PACKED and all(type(v) in (int, float) for v in value):
+            self.scalars |= {f"{name}[{k}]": float(v) for k, v in enumerate(value)}
+            if isinstance(value, torch.Size):
+                self.counts |= {f"{name}[{k}]" for k in range(len(value))}
+        elif isinstance(value, Mapping):
+            for key, entry in itertools.islice(value.items(), 40):
+                if isinstance(key, str):
+                    self._add(f"{name}[{key!r}]", entry)
+        elif isinstance(value, Tensor | np.ndarray):
+            found = tensor(value)
+            if found is not None:
+                self.tensors[name] = found
+            elif isinstance(value, Tensor):
+                self.whole[name] = value
+
+    @cached_property
+    def activations(self) -> dict[str, tuple[str, str]]:
+        """{a: (function, z)} for each quantity that is a known function of another."""
+        found: dict[str, tuple[str, str]] = {}
+        known = [n for n in self.tensors if plain(n) in self.quantities and n not in self.inputs]
+        for a, z in itertools.permutations(known, 2):
+            out, pre = self.tensors[a], self.tensors[z]
+            if a in found or out.shape != pre.shape or not out.numel():
+                continue
+            for name, activation in ACTIVATIONS.items():
+                if torch.allclose(activation.function(pre), out, rtol=ALIKE, atol=1e-300, equal_nan=False):
+                    found[a] = (name, z)
+                    break
+        return found
+
+    def counted(self, name: str) -> bool:
+        """Whether a scalar is a size: a whole number that is how many there are of something."""
+        return name in self.counts and name not in self.fixed and self.is_size(self.scalars[name])
+
+    def is_size(self, value: float) -> bool:
+        """Whether a number is how many there are of something: along an axis, or along two."""
+        return value > 1 and value in self._counts
+
+    @cached_property
+    def _counts(self) -> set[float]:
+        shapes = [value.shape for value in (*self.tensors.values(), *self.whole.values())]
+        along = {float(size) for shape in shapes for size in shape}
+        return along | {float(a * b) for shape in shapes for a, b in itertools.combinations(shape, 2)}
+
+    def slope(self, text: str) -> bool:
+        """Whether an expression reads as a derivative: `1 - a ** 2`, `a * (1 - a)`, `z > 0`."""
+        found = re.search(r"\(?1 - ([\w\[\] -]+?)( \*\* 2| \* \1)?\)?$", text)
+        if found is None:
+            return "> 0" in text
+        return bool(found[2]) or text.startswith(f"{found[1]} * (1 - ")
+
+    @cached_property
+    def _leaky(self) -> list[tuple[str, str]]:
+        """(a, z) where a is z above zero and a constant share of z below."""
+        known = [n for n in self.tensors if plain(n) in self.quantities and n not in self.inputs]
+        found = []
+        for a, z in itertools.permutations(known, 2):
+            out, pre = self.tensors[a], self.tensors[z]
+            if out.shape != pre.shape or not bool((pre < 0).any()) or not bool((pre > 0).any()):
+                continue
+            share = (out / pre)[pre < 0]
+            if (
+                torch.equal(out[pre > 0], pre[pre > 0])
+                and bool((share - share[0]).abs().max() < ALIKE)
+                and 0 < share[0] < 1
+            ):
+                found.append((a, z))
+        return found
+
+    def target_follows(self, old: str, new: str) -> bool:
+        """Whether one of two names is the target's own value, or what the forward makes of it."""
+        own = {plain(a) for a, (_, z) in self.activations.items() if plain(z) == self.target} | {self.target}
+        return bool({plain(old), plain(new)} & own)
+
+    def relation(self, old: str, new: str) -> str:
+        """What one name is to another: another layer's (`layer`), its `activation`, another `step`, or `other`."""
+        old, new = plain(old), plain(new)
+        pairs = {(plain(a), plain(z)) for a, (_, z) in self.activations.items()}
+        if (old, new) in pairs or (new, old) in pairs or self._activates(old, new) or self._activates(new, old):
+            return "activation"
+        if not any(c.isdigit() for c in old + new):
+            return "other"
+        first, second = (re.sub(r"\d+", "", n).lower() for n in (old, new))
+        both = all(any(c.isdigit() for c in n) for n in (old, new))
+        if first == second:
+            return "layer" if both else "step"
+        if {old, new} & {"x", "X"} and {first, second} & {"a", "h"}:
+            return "layer"
+        return "other"
+
+    def _activates(self, z: str, a: str) -> bool:
+        """Whether one local is a known function of another, under names that the forward does not have."""
+        pre, out = self.tensors.get(z), self.tensors.get(a)
+        if pre is None or out is None or pre.shape != out.shape or not out.numel() or {z, a} <= self.quantities:
+            return False
+        if (z, a) not in self._pairs:
+            kinds = (ACTIVATIONS[name].function(pre) for name in ("sigmoid", "tanh", "relu", "exp"))
+            self._pairs[z, a] = not torch.equal(pre, out) and any(
+                torch.allclose(value, out, rtol=ALIKE, atol=1e-300) for value in kinds
+            )
+        return self._pairs[z, a]
+
+    @cached_property
+    def _pairs(self) -> dict[tuple[str, str], bool]:
+        return {}
+
+
+def spreads(value: Tensor, over: Tensor) -> bool:
+    """Whether a factor leaves the other's shape as it is."""
+    same = all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(over.shape), strict=False))
+    return value.ndim <= over.ndim and same
+
+
+def plain(name: str) -> str:
+    """The quantity that a name or a subscript such as t['a3'] stands for."""
+    found = re.fullmatch(r"\w+\[['\"](\w+)['\"]\]", name)
+    return found[1] if found else name

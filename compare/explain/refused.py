@@ -1,0 +1,90 @@
+"""Which edits say nothing where they stand: they undo themselves, or belong to another entry of what is returned."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from typing import Any
+
+from compare.explain.syntax import Place, base, constant
+from compare.explain.trial import RESULT
+
+
+def position(place: Place) -> str:
+    """What a mistake of arithmetic is where it picks positions: in the bounds of a loop, or in an index."""
+    chain = (*place.above, place.node)
+    for above, below in itertools.pairwise(chain):
+        if isinstance(above, ast.Call) and ast.unparse(above.func) == "range":
+            return "some_samples"
+        if isinstance(above, ast.Subscript) and below is above.slice:
+            return "wrong_index"
+    return ""
+
+
+def cancels(place: Place, new: Any) -> bool:
+    """Whether an edit makes `x - x` or `x / x`: zeros and ones that nobody meant."""
+    if isinstance(new, ast.expr) and undone(place, new):
+        return True
+    nodes = [new]
+    above = place.parent
+    if isinstance(above, ast.BinOp) and isinstance(new, ast.expr) and place.field in ("left", "right"):
+        both = {"left": above.left, "right": above.right} | {place.field: new}
+        nodes.append(ast.BinOp(both["left"], above.op, both["right"]))
+    return any(
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Sub | ast.Div)
+        and not isinstance(node.left, ast.Constant)
+        and type(node.left) is type(node.right)
+        and (not isinstance(node.left, ast.Name) or node.left.id == getattr(node.right, "id", ""))
+        and ast.dump(node.left) == ast.dump(node.right)
+        for node in nodes
+    )
+
+
+def undone(place: Place, new: ast.expr) -> bool:
+    """Whether a product multiplies by what it divides by as well, as `m * d / m`, and did not before."""
+    top = place.node
+    for above in reversed(place.above):
+        if not (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.Div)):
+            break
+        top = above
+
+    def both(other: ast.AST | None) -> set[str]:
+        over: set[str] = set()
+        under: set[str] = set()
+        waiting: list[tuple[ast.AST, bool, bool]] = [(top, True, other is not None)]
+        while waiting:
+            each, up, old = waiting.pop()
+            if old and other is not None and each is place.node:
+                each, old = other, False  # which holds the old one, mostly: that is not replaced again
+            if isinstance(each, ast.BinOp) and isinstance(each.op, ast.Mult | ast.Div):
+                waiting += [(each.left, up, old), (each.right, up == isinstance(each.op, ast.Mult), old)]
+            elif constant(each) is None:
+                (over if up else under).add(ast.unparse(each))
+        return over & under
+
+    after = both(new)
+    return bool(after) and bool(after - both(None))
+
+
+def elsewhere(place: Place, statement: ast.stmt, target: str) -> bool:
+    """Whether a place belongs to another entry of the returned dictionary."""
+    chain = (*place.above, place.node)
+    for above, below in itertools.pairwise(chain):
+        if isinstance(above, ast.Dict) and below in above.values and _base_of(statement) == RESULT:
+            key = above.keys[above.values.index(below)]
+            if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                return key.value != target
+        if isinstance(above, ast.Dict) and below in above.keys:
+            return True
+    return False
+
+
+def returns_all(statement: ast.stmt) -> bool:
+    """Whether a statement puts the returned dictionary together: an edit of one entry mends no other."""
+    return isinstance(getattr(statement, "value", None), ast.Dict)
+
+
+def _base_of(statement: ast.stmt) -> str:
+    """The name that a statement assigns to, where it is one."""
+    return base(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
