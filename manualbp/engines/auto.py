@@ -6,6 +6,7 @@ comes first, so that compiling, and what libraries set up when they are first ca
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -24,8 +25,8 @@ from manualbp.loss import Loss
 
 EngineName = Literal["reference", "fused", "compiled", "graph"]
 
-SECONDS = 0.05  # a measurement takes about this long
-ROUNDS = 3
+SECONDS, ROUNDS = 0.01, 5  # a span of steps takes about this long
+ENOUGH = 2.0  # seconds, after which no other round begins
 LARGEST_STEPS = 4096
 SAFE = 1e30  # far from what float32 holds
 
@@ -99,24 +100,33 @@ def auto(
     names: tuple[EngineName, ...] = ("fused", "graph") if x.is_cuda else ("fused", "compiled")
     if not _bounded(params, x, y):
         params = _copied(params)
-    taken: dict[EngineName, tuple[float, str]] = {}
+    taken: dict[EngineName, list[float]] = {}
+    known: dict[EngineName, str] = {}
     missing = ""
-    for name in names:  # one after the other, so that only one has buffers
-        try:
-            engine = build(name, net, loss, device=x.device, dtype=x.dtype, matmul=matmul)
-        except ValueError as error:
-            missing = f"; {error}"
-            continue
-        taken[name] = _seconds_a_step(engine, params, x, y, size), engine.product
-        del engine
-    best = min(taken, key=lambda name: taken[name][0])
-    told = ", ".join(f"{name} {1e6 * seconds:.3g} us" for name, (seconds, _) in taken.items())
-    engine = build(best, net, loss, device=x.device, dtype=x.dtype, product=taken[best][1], matmul=matmul)
+    begun = time.perf_counter()
+    for _ in range(ROUNDS):
+        for name in names:  # in turns, and built again, so that only one has buffers
+            try:
+                engine = build(
+                    name, net, loss, device=x.device, dtype=x.dtype, product=known.get(name, "auto"), matmul=matmul
+                )
+            except ValueError as error:
+                missing = f"; {error}"
+                continue
+            taken.setdefault(name, []).append(_seconds_a_step(engine, params, x, y, size, warm=name not in known))
+            known[name] = engine.product
+            del engine
+        if time.perf_counter() - begun > ENOUGH:
+            break
+    each = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    best = min(each, key=lambda name: each[name])
+    told = ", ".join(f"{name} {1e6 * seconds:.3g} us" for name, seconds in each.items())
+    engine = build(best, net, loss, device=x.device, dtype=x.dtype, product=known[best], matmul=matmul)
     return Choice(engine, f"{best}: a step takes {told}{missing}")
 
 
-def _seconds_a_step(engine: Engine, params: Params, x: Tensor, y: Tensor, size: int) -> float:
-    """The least of a few short spans of steps, with lr 0 so that the parameters stay as they are."""
+def _seconds_a_step(engine: Engine, params: Params, x: Tensor, y: Tensor, size: int, *, warm: bool) -> float:
+    """Of a short span of steps, with lr 0 so that the parameters stay as they are."""
     rows = torch.arange(len(x), device=x.device)
 
     def run(steps: int) -> float:
@@ -127,10 +137,11 @@ def _seconds_a_step(engine: Engine, params: Params, x: Tensor, y: Tensor, size: 
         _wait(x)
         return (time.perf_counter() - start) / steps
 
-    run(1)
+    if warm:
+        run(1)
     once = run(1)
-    steps = max(1, min(LARGEST_STEPS, int(SECONDS / ROUNDS / max(once, 1e-9))))
-    return min(run(steps) for _ in range(ROUNDS))
+    steps = min(LARGEST_STEPS, int(SECONDS / max(once, 1e-9)))
+    return run(steps) if steps > 1 else once
 
 
 def _bounded(params: Params, x: Tensor, y: Tensor) -> bool:

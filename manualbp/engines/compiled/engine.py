@@ -27,6 +27,7 @@ from manualbp.loss import Loss
 LOOPS = 4096  # multiplications of a product below which loops are faster than a call
 NEVER_CALL = 2**62
 TRIALS, ENOUGH = 7, 0.5  # seconds
+CLEARLY = 0.8
 WAKING = 2**26  # multiplications that take longer than waking threads
 
 
@@ -163,7 +164,10 @@ class Compiled:
             if time.perf_counter() - begun > ENOUGH:
                 break
         layout.v[:] = 0
-        return min(names, key=lambda name: statistics.median(taken[name]))  # threads are fast at best, not always
+        # threads have to pay clearly: beside other work they wait for each other, more so than a short trial tells
+        several = torch.get_num_threads() > 1
+        worth = {name: CLEARLY if several and not name.endswith(ALONE) else 1.0 for name in names}
+        return min(names, key=lambda name: statistics.median(taken[name]) / worth[name])
 
 
 def _contiguous(params: Params) -> Params:
