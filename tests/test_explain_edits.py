@@ -112,18 +112,6 @@ def test_padding_that_is_cut_off_at_one_end_only():
     assert row.repair.endswith("dp[:, 1:-1, 1:-1]")
 
 
-def test_one_of_two_symmetric_costs_is_forgotten():
-    def forward(S, t):
-        rows, columns = torch.log_softmax(S, 1), torch.log_softmax(S, 0)
-        return -0.5 * ((rows * t).sum() + (columns * t).sum()), {}
-
-    def backward(S, t):
-        return {"S": torch.softmax(S, 1) * t.sum(1, keepdim=True) - t}
-
-    row, _ = first(forward, backward, {"S": real("n", "k"), "t": real("n", "k")})
-    assert row.cause == "missing_path"
-
-
 def test_a_slope_left_out_on_the_way_back_through_time():
     def forward(x, U, b, c):
         h = torch.zeros(U.shape[0], dtype=x.dtype)
