@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 import torch
 
 from compare import constant, real
 from compare.check.derivation import check_derivation
 from compare.explain import explain
 from compare.explain.bench import Bench
+
+
+@pytest.fixture(autouse=True)
+def _default_dtype() -> Iterator[None]:
+    """A bench computes in float64, for the process that it has to itself."""
+    before = torch.get_default_dtype()
+    yield
+    torch.set_default_dtype(before)
 
 
 def first(forward, backward, inputs, seconds=60.0):

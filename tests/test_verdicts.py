@@ -465,6 +465,27 @@ def test_a_factor_that_is_taken_out_later_costs_no_digits(dtype: torch.dtype) ->
     assert verdicts(check(backward, dtype=dtype)) == {"z3": "rescaled", "W3": "right", "b3": "right"}
 
 
+@pytest.mark.parametrize("seed", [0, 5, 6, 9])
+def test_a_factor_that_is_taken_out_later_where_autograd_fails(seed: int) -> None:
+    """The textbook cost is NaN at saturated outputs: the factor is told by the entries beside them."""
+
+    def forward(x: Tensor, y: Tensor, W2: Tensor, W3: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        a2 = torch.tanh(x @ W2.T)
+        z3 = a2 @ W3.T
+        a3 = torch.sigmoid(z3)
+        J = -(y * torch.log(a3) + (1 - y) * torch.log(1 - a3)).sum() / len(x)
+        return J, {"a2": a2, "z3": z3, "a3": a3}
+
+    def backward(x: Tensor, y: Tensor, W3: Tensor, a2: Tensor, a3: Tensor) -> dict[str, Tensor]:
+        dz3 = a3 - y
+        dz2 = dz3 @ W3 * (1 - a2**2)
+        return {"z3": dz3, "W3": dz3.T @ a2 / len(x), "a2": dz3 @ W3, "W2": dz2.T @ x / len(x)}
+
+    inputs = {"x": real("m", "d"), "y": binary("m", "k"), "W2": real("h", "d"), "W3": real("k", "h")}
+    report = check_derivation(forward, backward, inputs, seconds=20.0, seed=seed)
+    assert verdicts(report) == {"z3": "rescaled", "W3": "right", "a2": "rescaled", "W2": "right"}, str(report)
+
+
 @pytest.mark.parametrize(("off", "verdict"), [(0.0, "right"), (2e-6, "imprecise"), (-2e-6, "imprecise")])
 def test_all_entries_off_together_in_the_users_dtype(off: float, verdict: str) -> None:
     """Far less than one entry's rounding in a sum of that length explains, and yet no rounding: all go one way."""

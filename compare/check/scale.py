@@ -43,7 +43,9 @@ class Convention:
         for name, own in self.carriers.items():
             if name not in given:
                 continue
-            factor = _multiple(given[name], chained[name]) or _nearly_multiple(given[name], chained[name])
+            known = torch.isfinite(chained[name])  # where autograd fails at some entries, the others tell the factor
+            delta, end = given[name][known], chained[name][known]
+            factor = (_multiple(delta, end) or _nearly_multiple(delta, end)) if end.numel() else None
             if own and factor is not None:
                 last = factor
             factors[name] = last

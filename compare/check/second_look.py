@@ -27,24 +27,27 @@ def ask_for_digits(result: Evaluation, forward: Forward, inputs: Mapping[str, An
     """Where autograd's gradient is not finite, take that of arithmetic with more digits, if it can be had.
 
     It is a gradient end to end, and the local one too as long as all deltas nearer to J are right; behind a wrong one
-    nothing can be told.
+    nothing can be told. A local gradient that is finite stays the judge: it holds the rounding of the deltas that it
+    was handed, which the exact one knows nothing of.
     """
     deadline = time.process_time() + PRECISE_SECONDS
+    wrong_before = False
     for name, c in result.comparisons.items():
-        if bool(torch.isfinite(c.chained).all()) and bool(torch.isfinite(c.local).all()):
-            continue
-        ask = precise_gradient if name in result.inputs else precise_gradient_of
-        exact = ask(forward, inputs, name, fixed=fixed, seconds=deadline - time.process_time())
-        if exact is None:
-            continue
-        exact = exact.to(c.chained.dtype)
-        c.chained, c.local = exact, exact * c.scale
-        c.chained_floor = pooled(exact.abs() * torch.finfo(exact.dtype).eps, exact)
-        c.local_floor = c.chained_floor * abs(c.scale)
-        result.notes.append(f"autograd fails at {name!r}: judged by arithmetic with more digits instead")
-        result.failed = ""
-        if bool(((c.given[0] - c.local).abs() > THRESHOLD * c.local_floor).any()):
-            return
+        told = bool(torch.isfinite(c.local).all())
+        if not (told and bool(torch.isfinite(c.chained).all())) and not (wrong_before and not told):
+            ask = precise_gradient if name in result.inputs else precise_gradient_of
+            exact = ask(forward, inputs, name, fixed=fixed, seconds=deadline - time.process_time())
+            if exact is None:
+                continue
+            c.chained = exact.to(c.chained.dtype)
+            c.chained_floor = pooled(c.chained.abs() * torch.finfo(c.chained.dtype).eps, c.chained)
+            if not told:
+                c.local, c.local_floor = c.chained * c.scale, c.chained_floor * abs(c.scale)
+            elif not wrong_before:
+                c.chained_floor = torch.maximum(c.chained_floor, (c.local / c.scale - c.chained).abs())
+            result.notes.append(f"autograd fails at {name!r}: judged by arithmetic with more digits instead")
+            result.failed = ""
+        wrong_before |= bool(((c.given[0] - c.local).abs() > THRESHOLD * c.local_floor).any())
 
 
 def look_closer(
