@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compare import Report, binary, check_derivation, positive, real
 
@@ -484,6 +484,25 @@ def test_a_factor_that_is_taken_out_later_where_autograd_fails(seed: int) -> Non
     inputs = {"x": real("m", "d"), "y": binary("m", "k"), "W2": real("h", "d"), "W3": real("k", "h")}
     report = check_derivation(forward, backward, inputs, seconds=20.0, seed=seed)
     assert verdicts(report) == {"z3": "rescaled", "W3": "right", "a2": "rescaled", "W2": "right"}, str(report)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_torchs_log_loss_of_an_output(reduction: str) -> None:
+    """Noise puts y and a beyond [0, 1], which the kernel refuses; at saturated outputs its slope is one of its own."""
+
+    def forward(x: Tensor, y: Tensor, W: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        z = x @ W.T
+        a = torch.sigmoid(z)
+        return nn.functional.binary_cross_entropy(a, y, reduction=reduction), {"z": z, "a": a}
+
+    def backward(x: Tensor, y: Tensor, a: Tensor, slope: bool = False) -> dict[str, Tensor]:
+        dz = (a - y) * (a * (1 - a) if slope else 1) / (a.numel() if reduction == "mean" else 1)
+        return {"z": dz, "W": dz.T @ x}
+
+    inputs = {"x": real("m", "d"), "y": binary("m", "k"), "W": real("k", "d")}
+    assert check_derivation(forward, backward, inputs, seconds=20.0).ok
+    wrong = check_derivation(forward, lambda x, y, a: backward(x, y, a, slope=True), inputs, seconds=20.0)
+    assert verdicts(wrong) == {"z": "wrong", "W": "inherited"}
 
 
 @pytest.mark.parametrize(("off", "verdict"), [(0.0, "right"), (2e-6, "imprecise"), (-2e-6, "imprecise")])

@@ -54,7 +54,7 @@ REDUCTIONS: dict[str, Callable[[tuple[Any, ...], Tensor], float]] = (
     # one formula in one call: what happens inside is as if its inputs had been moved by an ulp
     | dict.fromkeys(
         """elu elu_backward log_sigmoid_forward log_sigmoid_backward
-        binary_cross_entropy binary_cross_entropy_backward mse_loss mse_loss_backward huber_loss
+        mse_loss mse_loss_backward huber_loss
         huber_loss_backward smooth_l1_loss smooth_l1_loss_backward hardswish hardswish_backward hardsigmoid
          glu glu_backward mish mish_backward addcmul addcdiv addcmul_ addcdiv_ logaddexp
         logit logit_backward lerp silu silu_ pow pow_""".split(),

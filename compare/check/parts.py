@@ -107,6 +107,22 @@ def tanh_backward(dy: Tensor, y: Tensor) -> Tensor:
     return dy * (1 - y * y)
 
 
+def binary_cross_entropy(p: Tensor, y: Tensor, weight: Tensor | None = None, reduction: int = 1) -> Tensor:
+    """Without ATen's end of the logarithms at -100, and for y a rounding beyond [0, 1], too."""
+    loss = (y - 1) * torch.log1p(-p) - y * torch.log(p)
+    loss = loss if weight is None else loss * weight
+    return (loss, loss.mean(), loss.sum())[reduction] if reduction else loss
+
+
+def binary_cross_entropy_backward(
+    dy: Tensor, p: Tensor, y: Tensor, weight: Tensor | None = None, reduction: int = 1
+) -> Tensor:
+    """Without ATen's least p (1 - p) of 1e-12, below which its slope is another: an error of its own, not of a user."""
+    dp = dy * (p - y) / ((1 - p) * p)
+    dp = dp if weight is None else dp * weight
+    return dp / p.numel() if reduction == 1 else dp
+
+
 def softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     """Without ATen's threshold, beyond which it leaves out exp(-20): that is an error of its own, not of a user."""
     return torch.logaddexp(x * beta, torch.zeros((), dtype=x.dtype)) / beta
@@ -162,6 +178,8 @@ PARTS: dict[str, Callable[..., Any]] = {
         silu_backward,
         sigmoid_backward,
         tanh_backward,
+        binary_cross_entropy,
+        binary_cross_entropy_backward,
         softplus,
         softplus_backward,
         hardsigmoid_backward,
