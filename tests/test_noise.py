@@ -324,6 +324,8 @@ PART_ARGUMENTS: dict[str, tuple[object, ...]] = {
     "silu_backward": (SIGNED, SIGNED * 2),
     "sigmoid_backward": (SIGNED, torch.sigmoid(SIGNED)),
     "tanh_backward": (SIGNED, torch.tanh(SIGNED)),
+    "binary_cross_entropy": (torch.sigmoid(SIGNED), torch.sigmoid(SIGNED * 2)),
+    "binary_cross_entropy_backward": (SIGNED.sum(), torch.sigmoid(SIGNED), torch.sigmoid(SIGNED * 2)),
     "softplus": (SIGNED, 1, 20),
     "softplus_backward": (SIGNED, SIGNED * 2, 1, 20),
     "hardsigmoid_backward": (SIGNED, SIGNED * 2),
