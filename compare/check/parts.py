@@ -107,11 +107,15 @@ def tanh_backward(dy: Tensor, y: Tensor) -> Tensor:
     return dy * (1 - y * y)
 
 
+def reduced(x: Tensor, reduction: int) -> Tensor:
+    """ATen's reduction of a loss: 0 none, 1 its mean, 2 its sum."""
+    return (x, x.mean(), x.sum())[reduction] if reduction else x
+
+
 def binary_cross_entropy(p: Tensor, y: Tensor, weight: Tensor | None = None, reduction: int = 1) -> Tensor:
     """Without ATen's end of the logarithms at -100, and for y a rounding beyond [0, 1], too."""
     loss = (y - 1) * torch.log1p(-p) - y * torch.log(p)
-    loss = loss if weight is None else loss * weight
-    return (loss, loss.mean(), loss.sum())[reduction] if reduction else loss
+    return reduced(loss if weight is None else loss * weight, reduction)
 
 
 def binary_cross_entropy_backward(

@@ -34,7 +34,8 @@ def ask_for_digits(result: Evaluation, forward: Forward, inputs: Mapping[str, An
     wrong_before = False
     for name, c in result.comparisons.items():
         told = bool(torch.isfinite(c.local).all())
-        if not (told and bool(torch.isfinite(c.chained).all())) and not (wrong_before and not told):
+        fails = not told or not bool(torch.isfinite(c.chained).all())
+        if fails and (told or not wrong_before):
             ask = precise_gradient if name in result.inputs else precise_gradient_of
             exact = ask(forward, inputs, name, fixed=fixed, seconds=deadline - time.process_time())
             if exact is None:

@@ -14,7 +14,7 @@ from compare.check.shadow_entries import Unknown
 
 def mse_loss(x: Tensor, y: Tensor, reduction: int = 1) -> Tensor:
     """(x - y)^2, reduced."""
-    return _reduce((x - y) ** 2, reduction)
+    return parts.reduced((x - y) ** 2, reduction)
 
 
 def binary_cross_entropy_with_logits(
@@ -23,7 +23,7 @@ def binary_cross_entropy_with_logits(
     """(1 - y) x + softplus(-x), reduced; positive labels weighted."""
     positive = 1 if pos_weight is None else 1 + (pos_weight - 1) * y
     loss = (1 - y) * x + positive * parts.softplus(-x)
-    return _reduce(loss if weight is None else loss * weight, reduction)
+    return parts.reduced(loss if weight is None else loss * weight, reduction)
 
 
 def nll_loss_forward(
@@ -33,7 +33,7 @@ def nll_loss_forward(
     if weight is not None or logp.ndim != 2 or bool((y == ignore_index).any()):
         raise Unknown("nll_loss with weights or ignored labels")
     picked = -logp.gather(1, y[:, None])[:, 0]
-    return _reduce(picked, reduction), torch.full((), float(len(y)), dtype=logp.dtype)
+    return parts.reduced(picked, reduction), torch.full((), float(len(y)), dtype=logp.dtype)
 
 
 def log_sigmoid_forward(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,10 +48,6 @@ def linalg_vector_norm(
     if ord != 2:
         raise Unknown("a norm that is not Euclidean")
     return (x * x).sum(tuple(range(x.ndim)) if dim is None else tuple(dim), keepdim=keepdim).sqrt()
-
-
-def _reduce(x: Tensor, reduction: int) -> Tensor:
-    return (x, x.mean(), x.sum())[reduction] if reduction else x
 
 
 SHADOW_PARTS: dict[str, Callable[..., Any]] = parts.PARTS | {
