@@ -51,6 +51,7 @@ class Server:
 
     def __init__(self) -> None:
         self.owner = os.getpid()
+        self._is_ready = False
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair()
         root = str(Path(__file__).resolve().parents[1])
@@ -69,6 +70,11 @@ class Server:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+
+    def wait(self) -> None:
+        """Returns once it has imported torch and answers. Raises `ServerError`, and is closed, where it does not."""
+        if self._is_ready:
+            return
         assert self._process.stderr is not None
         try:
             self._reply(STARTUP)
@@ -79,6 +85,7 @@ class Server:
             last = next((line for line in reversed(lines) if line.strip()), "no message")
             raise ServerError(f"the process for user code does not start: {last}") from None
         self._process.stderr.close()
+        self._is_ready = True
 
     def start(self, order: dict[str, Any], fds: Sequence[int]) -> int:
         """Starts a child and returns its supervisor's process id. Raises `ServerError`."""
@@ -124,21 +131,45 @@ _server: Server | None = None
 _server_lock = threading.Lock()
 
 
+def prepare() -> None:
+    """Starts the fork server and does not wait: it imports torch while the caller does what else there is to do."""
+    if hasattr(os, "fork"):  # elsewhere `Child` says what is missing
+        with _server_lock:
+            _begun()
+
+
 def start(order: dict[str, Any], fds: Sequence[int]) -> tuple[Server, int]:
     """Starts a child of the fork server, and the fork server first where there is none, or none any more."""
-    global _server
     with _server_lock:
-        if _server is None or _server.owner != os.getpid():  # a forked copy of the harness starts its own
-            _server = Server()
-            atexit.register(_server.close)
+        server = _begun()
         try:
-            return _server, _server.start(order, fds)
+            server.wait()
+            return server, server.start(order, fds)
         except ServerError:
-            atexit.unregister(_server.close)
-            _server.close()
-            _server = Server()
-            atexit.register(_server.close)
-            return _server, _server.start(order, fds)
+            _forget(server)
+        server = _begun()
+        try:
+            server.wait()
+        except ServerError:
+            _forget(server)
+            raise
+        return server, server.start(order, fds)
+
+
+def _begun() -> Server:
+    """The fork server of this process; a forked copy of the harness starts its own."""
+    global _server
+    if _server is None or _server.owner != os.getpid():
+        _server = Server()
+        atexit.register(_server.close)
+    return _server
+
+
+def _forget(server: Server) -> None:
+    global _server
+    atexit.unregister(server.close)
+    server.close()
+    _server = None
 
 
 class Tree:

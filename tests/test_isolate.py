@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from compare import scratch
+from compare import processes, scratch
 from compare.isolate import Child, Failure, Limits
 from compare.wire import WireError
 from tests.test_wire import TENSORS, same
@@ -155,6 +155,25 @@ def test_a_service_that_does_not_start():
 
 
 # The child's surroundings.
+
+
+def test_the_process_above_the_children_may_be_started_before_it_is_needed(monkeypatch):
+    monkeypatch.setattr(processes, "_server", None)
+    processes.prepare()
+    prepared = processes._server
+    with Child(SERVICE, Limits(seconds=20), threads=1) as child:
+        assert child.call("echo", 1)[0] == 1
+    assert processes._server is prepared
+    prepared.close()
+
+
+def test_the_process_above_the_children_does_not_start(monkeypatch):
+    monkeypatch.setattr(processes, "_server", None)
+    monkeypatch.setattr(processes, "child_environment", lambda: {"PYTHONHOME": "/nowhere"})
+    processes.prepare()
+    with pytest.raises(Failure, match=r"^[^\n]*does not start: [^\n]+$"):
+        Child(SERVICE)
+    assert processes._server is None
 
 
 def test_surroundings(write, child, monkeypatch, tmp_path):

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from compare.processes import prepare
+
 
 @dataclass(frozen=True)
 class Check:
@@ -62,6 +64,7 @@ class Check:
         file, name = split_target(self.target)
         if self.report is not None:
             require_report_path(self.report)
+        prepare()
 
         from compare.check.remote import check_file
         from compare.show.check_terminal import print_report

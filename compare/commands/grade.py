@@ -8,6 +8,8 @@ from typing import Annotated
 
 import tyro
 
+from compare.processes import prepare
+
 
 @dataclass(frozen=True)
 class GradeFolder:
@@ -67,6 +69,7 @@ class GradeFolder:
         reference, name = split_target(self.reference)
         if not Path(reference).is_file():
             raise ValueError(f"--reference is {reference!r}: no such file; check the path")
+        prepare()
 
         from compare.grade import SUMMARY, Job, cores, grade
         from compare.grading.marker import Settings
