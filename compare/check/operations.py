@@ -21,7 +21,8 @@ EXACT = frozenset(
     select_backward diagonal_backward unfold_backward embedding select_scatter slice_scatter im2col rand
     rand_like randn randn_like uniform_ normal_ bernoulli bernoulli_ round floor ceil trunc diag_embed set_
     resize_ scatter scatter_ index_copy index_copy_ cummax cummin repeat_interleave as_strided_scatter
-    diagonal_scatter multilabel_margin_loss_forward leaky_relu leaky_relu_ heaviside nan_to_num detach_ real imag""".split()
+    diagonal_scatter leaky_relu leaky_relu_ heaviside nan_to_num detach_ real imag
+    multilabel_margin_loss_forward""".split()
 )
 
 

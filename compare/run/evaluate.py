@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -70,9 +71,9 @@ def norms(
     if not found:
         return {run: {} for run in weights}
     with torch.no_grad():
-        flat = [tensor.reshape(-1).to(torch.float64) for tensor in found.values()]
-        squares = torch.stack([torch.dot(each, each) for each in flat]).tolist()
-    sums: dict[str, dict[str, float]] = {run: {} for run in weights}
-    for (run, tag, _), square in zip(found, squares, strict=True):
-        sums[run][tag] = sums[run].get(tag, 0.0) + square
-    return {run: {tag: square**0.5 for tag, square in tags.items()} for run, tags in sums.items()}
+        each = [torch.linalg.vector_norm(tensor, dtype=torch.float64) for tensor in found.values()]
+        sizes = torch.stack(each).tolist()
+    together: dict[str, dict[str, float]] = {run: {} for run in weights}
+    for (run, tag, _), size in zip(found, sizes, strict=True):
+        together[run][tag] = math.hypot(together[run].get(tag, 0.0), size)
+    return together

@@ -33,6 +33,8 @@ class EventFile:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
         self._event = Event
+        self._tags: tuple[str, ...] = ()
+        self._scalars = Event()  # the last event of scalars: the next one mostly has the same tags
         self.path = folder / f"{PREFIX}{_later(folder):.6f}.{os.getpid()}"
         self._file = GrowingFile(self.path)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
@@ -43,10 +45,14 @@ class EventFile:
 
         Raises `OSError`.
         """
-        event = self._event(wall_time=time.time() if at is None else at, step=step)
-        add = event.summary.value.add
-        for tag, value in values.items():
-            add(tag=tag, simple_value=value)
+        if self._tags != (tags := tuple(values)):
+            self._tags, self._scalars = tags, self._event()
+            for tag in tags:
+                self._scalars.summary.value.add(tag=tag)
+        event = self._scalars
+        event.wall_time, event.step = time.time() if at is None else at, step
+        for entry, value in zip(event.summary.value, values.values(), strict=True):
+            entry.simple_value = value
         self._write(event)
 
     def text(self, step: int, tag: str, text: str, *, at: float | None = None) -> None:
