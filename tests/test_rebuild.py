@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from compare import train
 from compare.cli import main
-from compare.run.crc32c import crc32c, masked_crc32c
+from compare.run.crc32c import masked_crc32c
 from compare.run.derived import MISMATCH_GAPS
 from compare.run.events import EventFile
 from compare.run.folder import LOGS
@@ -166,13 +166,6 @@ def test_checksum_is_tensorboards(data: bytes) -> None:
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c as theirs
 
     assert masked_crc32c(data) == theirs(data)
-
-
-def test_checksum_as_published() -> None:
-    assert crc32c(b"123456789") == 0xE3069283
-    assert crc32c(bytes(32)) == 0x8A9136AA  # RFC 3720, B.4
-    assert crc32c(bytes([255] * 32)) == 0x62A8AB43
-    assert crc32c(bytes(range(32)) * 8) == crc32c(b"".join(bytes([k % 32]) for k in range(256)))
 
 
 def test_points_keep_their_time(tmp_path: Path) -> None:

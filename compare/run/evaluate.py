@@ -59,7 +59,7 @@ def norms(
 ) -> dict[str, dict[str, float]]:
     """By run, the Euclidean norm of each layer's gradient and parameters, as tags such as `gradient norm/layer 2`.
 
-    One wait for the device.
+    A device is waited for once.
     """
     kinds = {"gradient norm": gradients, "weight norm": weights}
     found = {
@@ -72,7 +72,7 @@ def norms(
         return {run: {} for run in weights}
     with torch.no_grad():
         each = [torch.linalg.vector_norm(tensor, dtype=torch.float64) for tensor in found.values()]
-        sizes = torch.stack(each).tolist()
+        sizes = torch.stack(each).tolist() if each[0].is_cuda else [size.item() for size in each]
     together: dict[str, dict[str, float]] = {run: {} for run in weights}
     for (run, tag, _), size in zip(found, sizes, strict=True):
         together[run][tag] = math.hypot(together[run].get(tag, 0.0), size)

@@ -7,7 +7,6 @@ traceback and is raised again at an unrelated call later. Here it is an `OSError
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import time
 from collections.abc import Mapping
@@ -87,10 +86,9 @@ def _later(folder: Path) -> float:
 
 def _record(data: bytes) -> bytes:
     """`data` as TensorBoard reads it: its length and their checksums, the numbers in little-endian."""
-    return b"%b%b%b" % (_length(len(data)), data, masked_crc32c(data).to_bytes(4, "little"))
+    length = len(data).to_bytes(8, "little")
+    return b"%b%b%b%b" % (length, _checksum(length), data, _checksum(data))
 
 
-@functools.lru_cache(64)
-def _length(size: int) -> bytes:
-    length = size.to_bytes(8, "little")
-    return length + masked_crc32c(length).to_bytes(4, "little")
+def _checksum(data: bytes) -> bytes:
+    return masked_crc32c(data).to_bytes(4, "little")

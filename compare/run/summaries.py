@@ -59,7 +59,7 @@ def _spread(flat: Tensor) -> Any:
 def picture(tag: str, image: Any) -> Any:
     """A picture of Pillow's as PNG."""
     out = io.BytesIO()
-    image.save(out, format="PNG", compress_level=4)
+    image.save(out, format="PNG", compress_level=3)  # from 4 on, twice the time for a tenth of the bytes
     encoded = Summary.Image(height=image.height, width=image.width, colorspace=3, encoded_image_string=out.getvalue())
     return Summary(value=[Summary.Value(tag=tag, image=encoded)])
 

@@ -38,6 +38,8 @@ class Watch:
         self.record, self.data = record, data
         self._worst: dict[str, float] = {}  # gap of each delta so far, by tag
         self._looked = -1
+        self._looks: set[int] = set()  # epochs at which it looks closely
+        self._frames: set[int] = set()  # and at which the decision boundary is drawn
 
     def started(self, loop: Loop, config: Mapping[str, Any]) -> None:
         """The layout, the hyper-parameters, the config and the equations."""
@@ -57,8 +59,12 @@ class Watch:
 
     def evaluated(self, loop: Loop) -> dict[str, float]:
         """Look closely if this evaluation is one of those; the gaps of the deltas are logged with it, in "gap"."""
-        tags = self._look(loop) if loop.epoch in self._schedule(loop, self._looks(loop)) else {}
-        if self.data.classes and loop.training.x.shape[1] == 2 and loop.epoch in self._schedule(loop, FRAMES):
+        if not self._looks:
+            self._looks = self._schedule(loop, self._affordable(loop))
+            is_drawn = self.data.classes and loop.training.x.shape[1] == 2
+            self._frames = self._schedule(loop, FRAMES) if is_drawn else set()
+        tags = self._look(loop) if loop.epoch in self._looks else {}
+        if loop.epoch in self._frames:
             self._draw_boundary(loop)
         return tags
 
@@ -95,7 +101,7 @@ class Watch:
         """Go on from what `state` gave."""
         self._worst = {str(tag): float(value) for tag, value in state.items()}
 
-    def _looks(self, loop: Loop) -> int:
+    def _affordable(self, loop: Loop) -> int:
         """More for a run of more steps, which can afford them."""
         rows, size = len(loop.training.x), loop.config.batch_size
         batches = {"batch": 1, "stochastic": rows}.get(loop.config.update, math.ceil(rows / (size or rows)))
