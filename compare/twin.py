@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 import manualbp as mbp
@@ -34,11 +35,13 @@ def _leaf(module: nn.Module, parameters: dict[str, Any]) -> Twin:
 
 
 def _linear(layer: mbp.Linear, params: mbp.Params) -> Twin:
-    W = params["W"]
     # weights are copied in later: none are drawn, so that torch's random state stays as it is
-    kind = {"bias": layer.bias, "dtype": W.dtype, "device": W.device}
-    module = nn.utils.skip_init(nn.Linear, layer.n_in, layer.n_out, **kind)  # type: ignore[no-untyped-call]
-    return _leaf(module, {"W": module.weight, "b": module.bias} if layer.bias else {"W": module.weight})
+    module = nn.Linear(layer.n_in, layer.n_out, bias=layer.bias, device="meta")
+    module.weight = nn.Parameter(torch.empty_like(params["W"]))
+    if not layer.bias:
+        return _leaf(module, {"W": module.weight})
+    module.bias = nn.Parameter(torch.empty_like(params["b"]))
+    return _leaf(module, {"W": module.weight, "b": module.bias})
 
 
 def _sequential(layer: mbp.Sequential, params: mbp.Params) -> Twin:

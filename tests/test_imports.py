@@ -109,3 +109,12 @@ def test_public_names() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         compare.nothing  # noqa: B018
     assert set(compare.__all__) <= set(dir(compare))
+
+
+def test_a_run_loads_no_compiler() -> None:
+    """torch's compiler, and sympy with it, take longer to load than a small run takes."""
+    statement = (
+        "import tempfile\nfrom compare.run.config import TrainConfig\nfrom compare.run.train import train\n"
+        "with tempfile.TemporaryDirectory() as folder: train(TrainConfig(data='xor', epochs=1, runs=folder))"
+    )
+    assert not modules_after(statement) & {"sympy", "matplotlib", "pandas"}

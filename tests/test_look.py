@@ -70,6 +70,23 @@ def events(folder: Path) -> Any:
     ).Reload()
 
 
+def test_messages_are_those_that_tensorboard_makes() -> None:
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+    from torch.utils.tensorboard import summary
+
+    from compare.run.summaries import session, session_ended, text
+
+    assert text("a tag", "**ü**") == summary.text("a tag", "**ü**")
+    for made in (*session({"data": "digits", "lr": 0.1}, "run", "manual", classes=True), session_ended(well=True)):
+        (value,) = made.value
+        data = plugin_data_pb2.HParamsPluginData.FromString(value.metadata.plugin_data.content)
+        assert value.tag == f"_hparams_/{data.WhichOneof('data')}"
+        theirs = metadata.create_summary_metadata(data).plugin_data  # their content holds a map, in any order
+        assert value.metadata.plugin_data.plugin_name == theirs.plugin_name
+        assert data == plugin_data_pb2.HParamsPluginData.FromString(theirs.content)
+        assert value.tensor == metadata.NULL_TENSOR
+
+
 def test_what_tensorboard_gets(runs: Path) -> None:
     from tensorboard.plugins.custom_scalar import layout_pb2
     from tensorboard.plugins.hparams import metadata

@@ -18,6 +18,7 @@ from torch import nn
 
 import compare.run.loop
 import manualbp as mbp
+import torch_ref
 from compare import GradientMismatch, TrainConfig, TrainResult, train
 from compare.check.verdict import Match
 from compare.names import names
@@ -37,6 +38,21 @@ def run(folder: Path, task: str = "binary", **options: Any) -> TrainResult:
 
 
 # --- what a run returns and logs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_twins_update_is_that_of_torchs_optimiser(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Linear(5, 3, dtype=dtype) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    optimiser = torch.optim.SGD(theirs.parameters(), lr=0.3)
+    for _ in range(3):
+        x = torch.randn(4, 5, dtype=dtype)
+        for module in (ours, theirs):
+            torch_ref.backward(module, module(x).square().sum())
+        torch_ref.sgd_step_(ours, 0.3)
+        optimiser.step()
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("task", ["binary", "classes", "regression"])

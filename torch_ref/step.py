@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 
 
 def cost(
@@ -30,6 +31,13 @@ def backward(module: nn.Module, J: Tensor) -> list[Tensor]:
     return [torch.zeros_like(p) if p.grad is None else p.grad for p in module.parameters()]
 
 
-def sgd(module: nn.Module, lr: float) -> torch.optim.SGD:
-    """The optimiser of the twin; L2 is in the cost, so that `weight_decay` stays 0."""
-    return torch.optim.SGD(module.parameters(), lr=lr, weight_decay=0.0)
+def sgd_step_(module: nn.Module, lr: float) -> None:
+    """The update of `torch.optim.SGD`, in place, from each parameter's `.grad`; L2 is in the cost, not a weight decay.
+
+    It is the optimiser's functional form, which `torch.optim.SGD.step` calls too: the class itself loads torch's
+    compiler when it is made, which takes as long as to import torch once more.
+    """
+    trained = [p for p in module.parameters() if p.grad is not None]
+    plain = {"weight_decay": 0.0, "momentum": 0.0, "dampening": 0.0, "nesterov": False, "maximize": False}
+    with torch.no_grad():
+        sgd(trained, [p.grad for p in trained], [None] * len(trained), lr=lr, **plain)

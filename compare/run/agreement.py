@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -185,7 +186,8 @@ def _incomparable(own: Tensor | None, expected: Tensor) -> str:
 
 def described(path: str, own: Tensor, expected: Tensor, error: Tensor, excess: Tensor) -> Difference:
     """Where one parameter's values are furthest off, in floors."""
-    index = tuple(int(i) for i in torch.unravel_index(excess.argmax(), expected.shape))
+    place = np.unravel_index(int(excess.argmax()), tuple(expected.shape))  # torch's imports sympy
+    index = tuple(int(i) for i in place)
     gap = Gap()
     gap.include(path, error.nan_to_num(nan=math.inf), expected)
     ulps, relative = gap.worst()

@@ -66,7 +66,7 @@ class EngineSteps:
             J, theirs = self.pair.autograd(Part(data.x[rows], data.y[rows]))
             if shown and position == 0:
                 self.steps.last = (gradients, {path: gradient.clone() for path, gradient in theirs.items()})
-            self.pair.optimizer.step()
+            self.pair.update_twin()
             twin_losses.append(J)
         finite = torch.isfinite(losses) & torch.isfinite(torch.stack(twin_losses))
         if not bool(finite.all()):
@@ -119,7 +119,7 @@ class EngineSteps:
         for rows in torch.split(order[: at * size], size):
             if len(rows):
                 self.pair.autograd(Part(data.x[rows], data.y[rows]))
-                self.pair.optimizer.step()
+                self.pair.update_twin()
         if at:
             self._train(data, order[: at * size], size)
         rows = order[at * size : (at + 1) * size]

@@ -53,7 +53,6 @@ class Pair:
         self.given_twin = twin
         self.twin = self._another()
         self.loss_module, self.own_loss = _loss_twin(loss, stock_loss)
-        self.optimizer = torch_ref.sgd(self.twin.module, lr)
         self._reference: Twin | None = None
 
     @property
@@ -124,7 +123,11 @@ class Pair:
     def update(self, gradients: Gradients) -> None:
         """One step of gradient descent on both sides; the twin's gradient is in its `.grad`."""
         mbp.sgd_step_(self.params, gradients, self.lr)
-        self.optimizer.step()
+        self.update_twin()
+
+    def update_twin(self) -> None:
+        """The twin's part of that step."""
+        torch_ref.sgd_step_(self.twin.module, self.lr)
 
     def predict(self, part: Part, rows: slice) -> tuple[Tensor, Tensor]:
         """z[L] of both networks for some rows."""

@@ -1,6 +1,7 @@
 """TensorBoard's protocol messages for what is no plain scalar, made without a writer or a thread of its own.
 
-Imported only when a run is recorded: TensorBoard's modules are slow to load.
+Imported only when a run is recorded, and from TensorBoard the messages alone: what makes them there (torch's
+`summary.text`, the metadata of hparams) loads a copy of TensorFlow's types first, for as long as a run logs.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalar
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
-from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.plugins.text import metadata as text_metadata
 from torch import Tensor
 
 OPTIONS = (
@@ -66,9 +70,13 @@ def picture(tag: str, image: Any) -> Any:
 
 def text(tag: str, markdown: str) -> Any:
     """A text that TensorBoard shows as Markdown."""
-    from torch.utils.tensorboard import summary
-
-    return summary.text(tag, markdown)  # type: ignore[no-untyped-call]
+    tensor = TensorProto(
+        dtype=DT_STRING,
+        string_val=[markdown.encode()],
+        tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
+    )
+    metadata = text_metadata.create_summary_metadata(display_name="", description="")
+    return Summary(value=[Summary.Value(tag=f"{tag}/text_summary", metadata=metadata, tensor=tensor)])
 
 
 def scalars(tags: Mapping[str, float]) -> Any:
@@ -91,8 +99,8 @@ def layout(charts: Mapping[str, Mapping[str, Sequence[str]]]) -> Any:
         ]
     )
     metadata = custom_scalar.create_summary_metadata()
-    text = _string_tensor(made.SerializeToString())
-    return Summary(value=[Summary.Value(tag=custom_scalar.CONFIG_SUMMARY_TAG, metadata=metadata, tensor=text)])
+    tensor = TensorProto(dtype=DT_STRING, string_val=[made.SerializeToString()])
+    return Summary(value=[Summary.Value(tag=custom_scalar.CONFIG_SUMMARY_TAG, metadata=metadata, tensor=tensor)])
 
 
 def hyperparameters(options: Mapping[str, Any], metrics: Sequence[str], group: str) -> list[Any]:
@@ -117,8 +125,8 @@ def hyperparameters(options: Mapping[str, Any], metrics: Sequence[str], group: s
     for name, option in options.items():
         start.hparams[name].CopyFrom(value(option))
     return [
-        _hparams(hparams_metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=experiment)),
-        _hparams(hparams_metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=start)),
+        _hparams("experiment", plugin_data_pb2.HParamsPluginData(experiment=experiment)),
+        _hparams("session_start_info", plugin_data_pb2.HParamsPluginData(session_start_info=start)),
     ]
 
 
@@ -133,20 +141,15 @@ def session_ended(*, well: bool) -> Any:
     """The end of that session."""
     status = api_pb2.STATUS_SUCCESS if well else api_pb2.STATUS_FAILURE
     end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
-    return _hparams(hparams_metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end))
+    return _hparams("session_end_info", plugin_data_pb2.HParamsPluginData(session_end_info=end))
 
 
-def _hparams(tag: str, data: Any) -> Any:
-    metadata = hparams_metadata.create_summary_metadata(data)
-    return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=hparams_metadata.NULL_TENSOR)])
+def _hparams(kind: str, data: Any) -> Any:
+    plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=data.SerializeToString())
+    nothing = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=0)]))
+    metadata = SummaryMetadata(plugin_data=plugin)
+    return Summary(value=[Summary.Value(tag=f"_hparams_/{kind}", metadata=metadata, tensor=nothing)])
 
 
 def _plain(option: Any) -> Any:
     return option if isinstance(option, bool | int | float | str) else "-".join(map(str, option or ())) or "none"
-
-
-def _string_tensor(text: bytes) -> Any:
-    from tensorboard.compat.proto.tensor_pb2 import TensorProto
-    from tensorboard.compat.proto.types_pb2 import DT_STRING
-
-    return TensorProto(dtype=DT_STRING, string_val=[text])
