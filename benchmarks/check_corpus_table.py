@@ -7,7 +7,6 @@ from typing import Any
 
 Line = Mapping[str, Any]
 RIGHT = ("correct", "control")
-SHOWN = 15
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -22,14 +21,11 @@ def table(lines: Sequence[Line]) -> str:
     ]
     for tool in tools:
         mine = [each for each in lines if each["tool"] == tool and each["said"] is not None]
-        short = 0 if tool == "manualbp" else SHOWN
-        rows += _named(f"{tool}: missed", [e["case"] for e in mine if _wrong(e) and not e["said"]["alarm"]], short)
-        rows += _named(
-            f"{tool}: false alarms", [e["case"] for e in mine if not _wrong(e) and e["said"]["alarm"]], short
-        )
+        rows += _named(f"{tool}: missed", [e["case"] for e in mine if _wrong(e) and not e["said"]["alarm"]])
+        rows += _named(f"{tool}: false alarms", [e["case"] for e in mine if not _wrong(e) and e["said"]["alarm"]])
         if tool.startswith("manualbp"):
-            rows += _named(f"{tool}: another step first", [_blamed(e) for e in mine if _wrong(e) and not _first(e)], 0)
-            rows += _named(f"{tool}: one of two", [_blamed(e) for e in mine if e["two"] and not _both(e)], 0)
+            rows += _named(f"{tool}: another step first", [_blamed(e) for e in mine if _wrong(e) and not _first(e)])
+            rows += _named(f"{tool}: one of two", [_blamed(e) for e in mine if e["two"] and not _both(e)])
     return "\n".join(rows)
 
 
@@ -81,9 +77,5 @@ def _blamed(line: Line) -> str:
     return f"{line['case']}: wrong in {', '.join(line['wrong'])}; named: {said}"
 
 
-def _named(title: str, names: Sequence[str], short: int) -> list[str]:
-    if not names:
-        return []
-    shown = names[:short] if short else names
-    more = [f"- and {len(names) - len(shown)} more"] if len(names) > len(shown) else []
-    return ["", f"{title} ({len(names)}):", "", *(f"- {name}" for name in shown), *more]
+def _named(title: str, names: Sequence[str]) -> list[str]:
+    return ["", f"{title} ({len(names)}):", "", *(f"- {name}" for name in names)] if names else []
