@@ -6,8 +6,9 @@ without biases. `graph` runs its steps uncaptured where there is no CUDA.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -39,7 +40,9 @@ LOSSES = (mbp.LogLoss(), mbp.CrossEntropy(), mbp.SquaredError())
 ENGINES: dict[str, Callable[..., Engine]] = {
     "fused": lambda net, loss, dtype: Fused(net, loss, device=CPU, dtype=dtype),
     "compiled": lambda net, loss, dtype: Compiled(net, loss),
-    "compiled, BLAS alone": lambda net, loss, dtype: Called(net, loss),
+    "compiled, BLAS alone": lambda net, loss, dtype: Called(net, loss, "openblas-1"),
+    "compiled, two threads, loops": lambda net, loss, dtype: Together(Compiled(net, loss, product="openblas")),
+    "compiled, two threads, BLAS": lambda net, loss, dtype: Together(Called(net, loss, "openblas")),
     "graph, not captured": lambda net, loss, dtype: Graph(net, loss, device=CPU, dtype=dtype),
 }
 
@@ -47,9 +50,38 @@ ENGINES: dict[str, Callable[..., Engine]] = {
 class Called(Compiled):
     """Every product by BLAS, however small."""
 
-    def __init__(self, net: mbp.Layer, loss: mbp.Loss) -> None:
-        super().__init__(net, loss, product="openblas")
+    def __init__(self, net: mbp.Layer, loss: mbp.Loss, product: str) -> None:
+        super().__init__(net, loss, product=product)
         self.loops = 0
+
+
+class Together:
+    """Two threads, whatever this process has."""
+
+    name, product = "compiled", "openblas"
+
+    def __init__(self, engine: Compiled) -> None:
+        self.engine = engine
+
+    def train(
+        self, params: mbp.Params, x: Tensor, y: Tensor, order: Tensor, size: int, *, lr: float, l2: float
+    ) -> Tensor:
+        with threads(2):
+            return self.engine.train(params, x, y, order, size, lr=lr, l2=l2)
+
+    def gradients(self, params: mbp.Params, x: Tensor, y: Tensor, *, l2: float) -> tuple[Tensor, mbp.Grads]:
+        with threads(2):
+            return self.engine.gradients(params, x, y, l2=l2)
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def network(activation: mbp.Layer) -> mbp.Sequential:

@@ -18,7 +18,7 @@ from manualbp.layer import Params
 from manualbp.loss import Loss
 
 LANES = 8  # columns come in multiples of this: a vector register of float32, two of float64
-BLOCK, BLOCK_VALUES = 256, 2**21  # dJ/da is there for so many units, or so many numbers, at a time
+BLOCK, BLOCK_VALUES = 256, 2**21  # dJ/da is there for so many units, or so many numbers, at a time, all threads taken
 LARGE = 2**18  # numbers of x
 IN_PLACE = (Identity, Sigmoid, Tanh, ReLU)  # a may overwrite z: the derivative is a formula of a
 
@@ -34,8 +34,8 @@ class Where(NamedTuple):
 class Layout:
     """Offsets of a network's parameters, and of the values of a batch of up to `rows` samples."""
 
-    def __init__(self, plan: tuple[Stage, ...], loss: Loss, rows: int, dtype: torch.dtype) -> None:
-        self.plan, self.rows = plan, rows
+    def __init__(self, plan: tuple[Stage, ...], loss: Loss, rows: int, dtype: torch.dtype, threads: int = 1) -> None:
+        self.plan, self.rows, self.threads = plan, rows, threads
         self.columns = rows if rows == 1 else -(-rows // LANES) * LANES
         self.width = _whole([plan[0].linear.n_in, *(stage.linear.n_out for stage in plan)])
         self.kinds = _whole([ACTIVATIONS.index(type(stage.activation)) for stage in plan])
@@ -58,9 +58,10 @@ class Layout:
         inputs, widest = plan[0].linear.n_in, max(int(n) for n in self.width[1:])
         # a large x stands where the last hidden a will, and is gathered again once that is done with
         self.again = len(plan) > 2 and rows * inputs >= LARGE and plan[-2].linear.n_out >= inputs
-        self.z, self.a = _whole(z), _whole([a[-2] if self.again else self._value(inputs), *a])
-        self.block = widest if rows == 1 else max(BLOCK, BLOCK_VALUES // rows)
-        self.da = self._value(max(min(widest, self.block), plan[-1].linear.n_out))
+        self.z, self.a = _whole(z), _whole([a[-2] if self.again else self._value(inputs * threads), *a])
+        shares = -(-widest // (LANES * 2 * threads)) * LANES * 2 * threads  # a cache line of float32 to begin with
+        self.block = widest if rows == 1 else min(shares, max(BLOCK, BLOCK_VALUES // rows))
+        self.da = self._value(max(self.block, plan[-1].linear.n_out))
         self.target, self.scratch = self._value(plan[-1].linear.n_out), self._value(4)
         self.v = torch.zeros(self.values, dtype=dtype).numpy()  # torch begins it at a cache line
         self.nothing = np.zeros(widest, numpy_type)  # the bias where there is none

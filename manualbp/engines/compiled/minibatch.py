@@ -17,10 +17,13 @@ from __future__ import annotations
 from numba import njit
 
 from manualbp.engines.compiled.blas import PLAIN, TRANSPOSED, gemm
+from manualbp.engines.compiled.layout import LANES
 from manualbp.engines.compiled.memory import address, pointer, prefetch
 from manualbp.engines.compiled.pointwise import ONE, ZERO, activate, cost, times_slope
 from manualbp.engines.compiled.stochastic import FAST
+from manualbp.engines.compiled.together import FLOATS, meet, share
 
+UNITS = 4  # a thread's share of a layer comes in multiples of this: forward_rows takes so many at a time
 FEW = 32  # samples up to which forward_rows is faster than BLAS
 
 
@@ -144,17 +147,17 @@ def bias_loops(to, v, bias, delta, units, cols, alpha, beta_b):
 
 
 @njit(**FAST)
-def gather(values, rows, first, m, d, v, at, cols, columns):
-    """m rows of `values` (.., d) into v: as columns, padded with 0, or as they are."""
+def gather(values, rows, first, start, stop, m, d, v, at, cols, columns):
+    """m rows of `values` (.., d) into v: as columns, padded with 0, or as they are; of those, `start` to `stop`."""
     if not columns:
-        for s in range(m):
-            start, out, ahead = rows[first + s] * d, at + s * d, rows[first + min(s + 2, m - 1)] * d
-            for i in range(0, d, 16):  # rows lie anywhere: have one on its way while another is copied
+        for s in range(start, min(stop, m)):
+            row, out, ahead = rows[first + s] * d, at + s * d, rows[first + min(s + 2, m - 1)] * d
+            for i in range(0, d, FLOATS):  # rows lie anywhere: have one on its way while another is copied
                 prefetch(values, ahead + i)
             for i in range(d):
-                v[out + i] = values[start + i]
+                v[out + i] = values[row + i]
         return
-    for i in range(d):
+    for i in range(start, min(stop, d)):
         out = at + i * cols
         for s in range(m):
             v[out + s] = values[rows[first + s] * d + i]
@@ -163,74 +166,113 @@ def gather(values, rows, first, m, d, v, at, cols, columns):
 
 
 @njit(**FAST)
+def one_hot(classes, rows, first, m, v, at, cols, k):
+    """Columns with a one at the sample's class."""
+    for i in range(k * cols):
+        v[at + i] = ZERO
+    for s in range(m):
+        v[at + int(classes[rows[first + s]]) * cols + s] = ONE
+
+
+@njit(**FAST)
 def epoch(
-    theta, to, v, width, w, b, z, a, da, block, again, kinds, c, biased, loss, x, y, order, size, factors, target,
-    scratch, losses, function, loops,
+    theta, to, v, width, w, b, z, a, da, block, again, kinds, c, biased, loss, x, y, classes, order, size, factors,
+    target, scratch, losses, function, loops, thread, threads, counter, let_run,
 ):  # fmt: skip
     """One step for each `size` rows of `order`, the last one for what is left.
 
     to W = beta (to W) + alpha dJ/dW, to b = beta_b (to b) + alpha dJ/db, with `factors` alpha, beta, beta_b: an update
     where `to` is `theta` itself, else a gradient. Where a product has fewer than `loops` multiplications it is loops,
-    else the BLAS at `function`. There is room at `da` for `block` units; `again`: the place of x is overwritten
-    on the way, so that it is gathered once more.
+    else the BLAS at `function`. `classes`: y holds
+    their numbers, one a sample. There is room at `da` for `block` units; `again`: the place of x is overwritten
+    on the way, so that it is gathered once more. This is `thread` of `threads`, which meet at `counter`:
+    see together.py.
     """
     x, y, rows, n_rows = pointer(x), pointer(y), pointer(order), order.size
     theta, to, v, last = pointer(theta), pointer(to), pointer(v), kinds.size - 1
+    counter, turn = pointer(counter), 0
     alpha, beta, beta_b = factors
     one, none = losses.dtype.type(1), losses.dtype.type(0)
     k = width[last + 1]
     in_columns = width[0] * width[1] * size < loops
+    room = block // threads
+    inputs = a[0] + (0 if again else thread * width[0] * ((size + LANES - 1) // LANES * LANES))  # of this thread
     for step in range(losses.size):
         first = step * size
         m = min(size, n_rows - first)
-        cols = (m + 7) // 8 * 8
-        gather(x, rows, first, m, width[0], v, a[0], cols, in_columns)
-        gather(y, rows, first, m, k, v, target, cols, True)
-        # forward: z[l] = W[l] a[l-1] + b[l], a[l] = f(z[l])
+        cols = (m + LANES - 1) // LANES * LANES
+        if again:
+            start, stop = share(m, thread, threads, 1)
+            gather(x, rows, first, start, stop, m, width[0], v, inputs, cols, in_columns)
+            turn = meet(counter, threads, turn, let_run)
+        else:
+            gather(x, rows, first, 0, max(m, width[0]), m, width[0], v, inputs, cols, in_columns)
+        if thread == 0 and classes:
+            one_hot(y, rows, first, m, v, target, cols, k)
+        elif thread == 0:
+            gather(y, rows, first, 0, k, m, k, v, target, cols, True)
+        # forward: z[l] = W[l] a[l-1] + b[l], a[l] = f(z[l]), for this thread's units
         for l in range(last + 1):
-            n, units = width[l], width[l + 1]
-            if n * units * size < loops:
-                forward_loops(theta, v, w[l], b[l], a[l], z[l], n, units, cols)
+            n = width[l]
+            start, stop = share(width[l + 1], thread, threads, UNITS)
+            units, W, bias, out = stop - start, w[l] + start * n, b[l] + start, z[l] + start * cols
+            below = a[l] if l > 0 else inputs
+            if n * width[l + 1] * size < loops:
+                forward_loops(theta, v, W, bias, below, out, n, units, cols)
             elif l == 0 and m <= FEW:
-                forward_rows(theta, v, w[l], b[l], a[l], z[l], n, units, m, cols)
-            else:
+                forward_rows(theta, v, W, bias, below, out, n, units, m, cols)
+            elif units:
                 for unit in range(units):
                     for s in range(cols):
-                        v[z[l] + unit * cols + s] = theta[b[l] + unit]
-                W, below, out = address(theta, w[l]), address(v, a[l]), address(v, z[l])
+                        v[out + unit * cols + s] = theta[bias + unit]
+                A, B, C = address(v, below), address(theta, W), address(v, out)
                 if l == 0:
-                    gemm(function, TRANSPOSED, PLAIN, m, units, n, one, below, n, W, n, one, out, cols)
+                    gemm(function, TRANSPOSED, PLAIN, m, units, n, one, A, n, B, n, one, C, cols)
                 else:
-                    gemm(function, PLAIN, PLAIN, m, units, n, one, below, cols, W, n, one, out, cols)
-            activate(kinds[l], c[l], v, z[l], a[l + 1], units * cols)
+                    gemm(function, PLAIN, PLAIN, m, units, n, one, A, cols, B, n, one, C, cols)
+            activate(kinds[l], c[l], v, out, a[l + 1] + start * cols, units * cols)
+            turn = meet(counter, threads, turn, let_run)
         # J and delta[L], in place of a[L]
-        losses[step] = cost(loss, v, a[last + 1], target, da, scratch, k, one / losses.dtype.type(m), m, cols)
-        times_slope(kinds[last], c[last], v, z[last], a[last + 1], da, k * cols)
+        if thread == 0:
+            losses[step] = cost(loss, v, a[last + 1], target, da, scratch, k, one / losses.dtype.type(m), m, cols)
+            times_slope(kinds[last], c[last], v, z[last], a[last + 1], da, k * cols)
+        turn = meet(counter, threads, turn, let_run)
         for l in range(last, -1, -1):
             n, units, own = width[l], width[l + 1], a[l + 1]
-            small, D = n * units * size < loops, address(v, own)
-            if l == 0:  # dJ/dW = delta x^T, eq. (5)
+            small = n * units * size < loops
+            if l == 0:  # dJ/dW = delta x^T, eq. (5), for this thread's units
                 if again:
-                    gather(x, rows, first, m, n, v, a[0], cols, in_columns)
-                W, below = address(to, w[0]), address(v, a[0])
+                    start, stop = share(m, thread, threads, 1)
+                    gather(x, rows, first, start, stop, m, n, v, inputs, cols, in_columns)
+                    turn = meet(counter, threads, turn, let_run)
+                start, stop = share(units, thread, threads, UNITS)
+                units, W, D = stop - start, w[0] + start * n, own + start * cols
                 if small:
-                    weight_loops(to, v, w[0], own, a[0], n, units, cols, n, alpha, beta)
+                    weight_loops(to, v, W, D, inputs, n, units, cols, n, alpha, beta)
                 elif m <= FEW:
-                    weight_rows(to, v, w[0], own, a[0], n, units, m, cols, alpha, beta)
-                else:
-                    gemm(function, PLAIN, PLAIN, n, units, m, alpha, below, n, D, cols, beta, W, n)
-            for j in range(0, n if l > 0 else 0, block):
-                count, W, below = min(block, n - j), w[l] + j, a[l] + j * cols
-                if small:
-                    passed_loops(theta, v, W, own, da, n, units, cols, count)
-                    weight_loops(to, v, W, own, below, n, units, cols, count, alpha, beta)
-                else:
-                    # dJ/da[l-1] = W[l]^T delta[l], of eq. (4), with W before its update
-                    old, new, A, out = address(theta, W), address(to, W), address(v, below), address(v, da)
-                    gemm(function, PLAIN, TRANSPOSED, cols, count, units, one, D, cols, old, n, none, out, cols)
-                    # dJ/dW[l] = delta[l] a[l-1]^T, eq. (5)
-                    gemm(function, TRANSPOSED, PLAIN, count, units, m, alpha, A, cols, D, cols, beta, new, n)
-                # delta[l-1] = dJ/da[l-1] * f'(z[l-1])
-                times_slope(kinds[l - 1], c[l - 1], v, z[l - 1] + j * cols, below, da, count * cols)
+                    weight_rows(to, v, W, D, inputs, n, units, m, cols, alpha, beta)
+                elif units:
+                    A, B, C = address(v, inputs), address(v, D), address(to, W)
+                    gemm(function, PLAIN, PLAIN, n, units, m, alpha, A, n, B, cols, beta, C, n)
+            else:
+                start, stop = share(n, thread, threads, FLOATS)
+                part = da + thread * room * cols
+                for j in range(start, stop, room):  # of the units of the layer below
+                    count, W, below = min(room, stop - j), w[l] + j, a[l] + j * cols
+                    if small:
+                        passed_loops(theta, v, W, own, part, n, units, cols, count)
+                        weight_loops(to, v, W, own, below, n, units, cols, count, alpha, beta)
+                    else:
+                        # dJ/da[l-1] = W[l]^T delta[l], of eq. (4), with W before its update
+                        D, A, out = address(v, own), address(v, below), address(v, part)
+                        old, new = address(theta, W), address(to, W)
+                        gemm(function, PLAIN, TRANSPOSED, cols, count, units, one, D, cols, old, n, none, out, cols)
+                        # dJ/dW[l] = delta[l] a[l-1]^T, eq. (5)
+                        gemm(function, TRANSPOSED, PLAIN, count, units, m, alpha, A, cols, D, cols, beta, new, n)
+                    # delta[l-1] = dJ/da[l-1] * f'(z[l-1])
+                    times_slope(kinds[l - 1], c[l - 1], v, z[l - 1] + j * cols, below, part, count * cols)
             if biased[l]:  # dJ/db[l] = delta[l], summed over the samples
-                bias_loops(to, v, b[l], own, units, cols, alpha, beta_b)
+                start, stop = share(width[l + 1], thread, threads, UNITS)
+                bias_loops(to, v, b[l] + start, own + start * cols, stop - start, cols, alpha, beta_b)
+            if l > 0 or again:
+                turn = meet(counter, threads, turn, let_run)

@@ -11,28 +11,35 @@ from __future__ import annotations
 
 from numba import njit
 
-from manualbp.engines.compiled.memory import pointer
+from manualbp.engines.compiled.memory import pointer, prefetch
 from manualbp.engines.compiled.pointwise import ONE, ZERO, activate, cost, times_slope
+from manualbp.engines.compiled.together import FLOATS
 
+AHEAD = 2  # steps
 FAST = {"error_model": "numpy", "fastmath": {"contract", "reassoc"}, "cache": True, "nogil": True}
 
 
 @njit(**FAST)
-def epoch(theta, to, v, width, w, b, z, a, da, kinds, c, biased, loss, x, y, order, factors, target, scratch, losses):
+def epoch(
+    theta, to, v, width, w, b, z, a, da, kinds, c, biased, loss, x, y, classes, order, factors, target,
+    scratch, losses,
+):  # fmt: skip
     """One step a row of `order`.
 
     to W = beta (to W) + alpha dJ/dW, to b = beta_b (to b) + alpha dJ/db, with `factors` alpha, beta, beta_b: an update
-    where `to` is `theta` itself, else a gradient.
+    where `to` is `theta` itself, else a gradient. `classes`: y holds their numbers, one a sample.
     """
-    theta, to, v = pointer(theta), pointer(to), pointer(v)
+    theta, to, v, x, y = pointer(theta), pointer(to), pointer(v), pointer(x), pointer(y)
     width, w, b, z, a = pointer(width), pointer(w), pointer(b), pointer(z), pointer(a)
     alpha, beta, beta_b = factors
     last = kinds.size - 1
-    k = width[last + 1]
+    inputs, k = width[0], width[last + 1]
     for step in range(order.size):
-        row = order[step]
-        for i in range(width[0]):
-            v[a[0] + i] = x[row, i]
+        row, ahead = order[step], order[min(step + AHEAD, order.size - 1)]
+        for i in range(0, inputs, FLOATS):  # rows lie anywhere: have some on their way
+            prefetch(x, ahead * inputs + i)
+        for i in range(inputs):
+            v[a[0] + i] = x[row * inputs + i]
         # forward: z[l] = W[l] a[l-1] + b[l], a[l] = f(z[l])
         for l in range(last + 1):
             n, units, below, start, bias, out = width[l], width[l + 1], a[l], w[l], b[l], z[l]
@@ -44,8 +51,13 @@ def epoch(theta, to, v, width, w, b, z, a, da, kinds, c, biased, loss, x, y, ord
                 start += n
             activate(kinds[l], c[l], v, out, a[l + 1], units)
         # J and delta[L]
-        for i in range(k):
-            v[target + i] = y[row, i]
+        if classes:
+            for i in range(k):
+                v[target + i] = ZERO
+            v[target + int(y[row])] = ONE
+        else:
+            for i in range(k):
+                v[target + i] = y[row * k + i]
         losses[step] = cost(loss, v, a[last + 1], target, da, scratch, k, ONE, 1, 1)
         times_slope(kinds[last], c[last], v, z[last], a[last + 1], da, k)
         for l in range(last, -1, -1):
