@@ -158,7 +158,7 @@ def _candidates(trial: Trial, x: Tensor, size: int, names: Sequence[EngineName])
             products.append("onednn")
         if name == "compiled":
             try:
-                products = _products(x.dtype, size, multiplications)
+                products = _products(x.dtype, trial.widths, trial.size, multiplications)
             except ImportError as error:
                 missing += f"; {NO_NUMBA.format(error)}"
                 continue
@@ -166,12 +166,13 @@ def _candidates(trial: Trial, x: Tensor, size: int, names: Sequence[EngineName])
     return found, missing
 
 
-def _products(dtype: torch.dtype, size: int, multiplications: int) -> list[str]:
+def _products(dtype: torch.dtype, widths: Sequence[int], size: int, multiplications: int) -> list[str]:
     """Those of the compiled engine that are in reach and worth a measurement."""
     from manualbp.engines.compiled.blas import ALONE, addresses
     from manualbp.engines.compiled.engine import LOOPS
+    from manualbp.engines.compiled.layout import stochastic
 
-    if size == 1 or multiplications < LOOPS:
+    if stochastic(widths, size) or multiplications < LOOPS:
         return ["loops"]
     several = torch.get_num_threads() > 1
     names = addresses(torch.empty(0, dtype=dtype).numpy().dtype)

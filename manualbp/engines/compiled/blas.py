@@ -61,7 +61,7 @@ def product(function, A, B, C, alpha, beta):
 
 
 def addresses(dtype: np.dtype) -> dict[str, int]:
-    """The products in reach that work, by name: "mkl", "openblas", and "mkl-1", "openblas-1" for one thread of several."""
+    """The products in reach that work, by name: "mkl", "openblas", and those for one thread of several, "mkl-1" .."""
     letter = "s" if dtype == np.float32 else "d"
     found = {"mkl": _in_torch(f"{letter}gemm_"), "openblas": _in_scipy(f"{letter}gemm")}
     found = {name: function for name, function in found.items() if function and _works(function, dtype)}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from manualbp.engines.compiled.blas import ALONE, addresses, alone
-from manualbp.engines.compiled.layout import Layout, Where
+from manualbp.engines.compiled.layout import Layout, Where, stochastic
 from manualbp.engines.compiled.minibatch import epoch as minibatch_epoch
 from manualbp.engines.compiled.stochastic import epoch as stochastic_epoch
 from manualbp.engines.compiled.together import let_run, run
@@ -40,6 +40,7 @@ class Compiled:
         """Raises ValueError for a network that is no plan (see plan.py)."""
         self.plan, self.loss = stages(net, loss), loss
         self.product = product
+        self.widths = [self.plan[0].linear.n_in, *(stage.linear.n_out for stage in self.plan)]
         self.loops = LOOPS
         self._function = 0
         self._layout: Layout | None = None
@@ -54,6 +55,12 @@ class Compiled:
             raise ValueError(f"order must hold rows from 0 to {len(x) - 1}, got {rows.min()} to {rows.max()}")
         size = min(size, max(len(order), 1))
         layout = self._ready(params, x, y, size)
+        if layout.stochastic:
+            theta = layout.copied(params)
+            where = Where(theta, layout.w, layout.b)
+            losses = self._run(layout, where, theta, x, y, order, size, (-lr, 1 - lr * l2, 1.0))
+            layout.copy_back(params, theta)
+            return losses
         tidy = _contiguous(params)
         where = layout.where(tidy)
         losses = self._run(layout, where, where.base, x, y, order, size, (-lr, 1 - lr * l2, 1.0))
@@ -87,8 +94,8 @@ class Compiled:
 
         Raises ValueError for one that is not.
         """
-        if self.product == "loops" or rows == 1:
-            self._function = 0
+        if self.product == "loops" or stochastic(self.widths, rows):
+            self._function, self.product = 0, "loops"
             return
         found = addresses(dtype)
         if self.product == "auto":
@@ -121,7 +128,7 @@ class Compiled:
         task = layout.kinds, layout.c, layout.biased, layout.loss, *data, order.contiguous().numpy()
         typed = (kind(factors[0]), kind(factors[1]), kind(factors[2]))
         room = layout.target, layout.scratch
-        if size == 1:
+        if layout.stochastic:
             stochastic_epoch(*places, *task, typed, *room, losses)
             return torch.from_numpy(losses)
         function, loops = self._function, self.loops if self._function else NEVER_CALL

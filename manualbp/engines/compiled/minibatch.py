@@ -8,7 +8,7 @@ And that W[l] is done with column by column: once the block of it that leads to 
 their dJ/da on and is updated, their a is needed no more, and their delta takes its place. So there is one array a
 layer, and a block of W is updated while it is still in cache.
 
-Numbers lie as in stochastic.py, but each value has `cols` columns, samples first: a multiple of 8, so that no loop
+Numbers lie as in stochastic.py, but W by rows, where its tensor is, and each value has `cols` columns, samples first: a multiple of 8, so that no loop
 has a rest. What stands in the others is finite, and their deltas are 0.
 """
 
@@ -17,11 +17,11 @@ from __future__ import annotations
 from numba import njit
 
 from manualbp.engines.compiled.blas import PLAIN, TRANSPOSED, gemm
-from manualbp.engines.compiled.layout import LANES
-from manualbp.engines.compiled.memory import address, pointer, prefetch
+from manualbp.engines.compiled.lanes import LANES
+from manualbp.engines.compiled.memory import FLOATS, address, pointer, prefetch
 from manualbp.engines.compiled.pointwise import ONE, ZERO, activate, cost, times_slope
 from manualbp.engines.compiled.stochastic import FAST
-from manualbp.engines.compiled.together import FLOATS, meet, share
+from manualbp.engines.compiled.together import meet, share
 
 UNITS = 4  # a thread's share of a layer comes in multiples of this: forward_rows takes so many at a time
 FEW = 32  # samples up to which forward_rows is faster than BLAS

@@ -23,7 +23,6 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 LOOKS = 2**21  # before others are let run: about a millisecond, since they may then run for several
-FLOATS = 16  # of a cache line
 
 
 @intrinsic
@@ -76,7 +75,7 @@ def meet(counter, threads, turn, let_run):
 
 @njit(error_model="numpy", cache=True)
 def share(count, thread, threads, whole):
-    """The part of `count` things, in `whole` ones but for the last, that is a thread's: its first, and where it ends."""
+    """A thread's part of `count` things, in multiples of `whole` but for the last: its first, and where it ends."""
     each = -(-count // (threads * whole)) * whole
     return min(thread * each, count), min((thread + 1) * each, count)
 
