@@ -30,12 +30,15 @@ class Registers:
         return builder.bitcast(place, self.kind.as_pointer())
 
     def load(self, pointer, offset, k):
+        """The k-th of the registers that begin at an offset of a pointer."""
         return self.builder.load(self._place(pointer, offset, k), align=self.bytes)
 
     def store(self, value, pointer, offset, k):
+        """Put it back."""
         self.builder.store(value, self._place(pointer, offset, k), align=self.bytes)
 
     def filled(self, number):
+        """The same number in all places."""
         whole = ir.IntType(32)
         first = self.builder.insert_element(ir.Constant(self.kind, ir.Undefined), number, whole(0))
         return self.builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(whole, LANES), [0] * LANES))
@@ -82,7 +85,7 @@ def _forward(registers):
 
 
 def _back(registers):
-    """For so many registers, dJ/da = W^T delta where `passed`, added to what is there unless `first`, and the update."""
+    """For so many registers, dJ/da = W^T delta where `passed`, added to what is there but for the `first`; the update."""
 
     @intrinsic
     def back(context, theta, to, v, w, stride, b, delta, source, a, da, n, factors, passed, first, biased):

@@ -8,8 +8,8 @@ And that W[l] is done with column by column: once the block of it that leads to 
 their dJ/da on and is updated, their a is needed no more, and their delta takes its place. So there is one array a
 layer, and a block of W is updated while it is still in cache.
 
-Numbers lie as in stochastic.py, but W by rows, where its tensor is, and each value has `cols` columns, samples first: a multiple of 8, so that no loop
-has a rest. What stands in the others is finite, and their deltas are 0.
+Numbers lie as in stochastic.py, but W by rows, where its tensor is, and each value has `cols` columns, samples first:
+a multiple of 8, so that no loop has a rest. What stands in the others is finite, and their deltas are 0.
 """
 
 from __future__ import annotations

@@ -64,10 +64,9 @@ def epoch(
                 v[delta + i] = ZERO
             if delta == da:
                 times_slope(kinds[l], c[l], v, z[l], a[l + 1], da, padded)
-            # dJ/da[l-1] = W[l]^T delta[l], with W before its update; dJ/dW[l] = delta[l] a[l-1]^T, dJ/db[l] = delta[l], (5)
+            # dJ/da[l-1] = W[l]^T delta[l], with W before its update, and dJ/dW[l] = delta[l] a[l-1]^T, eq. (5)
+            own, bias = a[l + 1], biased[l] != 0
             if l == 0:
-                back(
-                    theta, to, v, w[0], b[0], a[1], x, row * inputs, da, inputs, padded, factors, False, biased[0] != 0
-                )
+                back(theta, to, v, w[0], b[0], own, x, row * inputs, da, inputs, padded, factors, False, bias)
             else:
-                back(theta, to, v, w[l], b[l], a[l + 1], v, a[l], da, width[l], padded, factors, True, biased[l] != 0)
+                back(theta, to, v, w[l], b[l], own, v, a[l], da, width[l], padded, factors, True, bias)
