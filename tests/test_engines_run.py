@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tomllib
 from pathlib import Path
@@ -12,6 +13,11 @@ import torch
 
 import manualbp as mbp
 from compare import GradientMismatch, train
+from compare.names import names
+from compare.run.engine_steps import EngineSteps
+from compare.run.network import Part
+from compare.run.pair import Pair
+from compare.run.steps import Diverged, Mismatch, Step, Steps
 from manualbp.engines import auto, build
 from manualbp.engines.fused import Fused
 from manualbp.engines.products import BFloat16Products, OneDNNProducts, TorchProducts, onednn, products, tensor_float_32
@@ -133,6 +139,47 @@ def test_bfloat16_is_within_its_bound_and_uses_it() -> None:
     assert 0.02 < share_of_bound(BFloat16Products(), ROUNDED["bf16"], "cpu") < 1
     assert share_of_bound(BFloat16Products(), ROUNDED["tf32"], "cpu") > 0.3  # fewer bits than tf32 has are seen
     assert share_of_bound(TorchProducts(), 2.0**-24, "cpu") < 1
+
+
+def compared(engine: Fused, matmul: Any, net: mbp.Sequential, loss: mbp.Loss) -> None:
+    """One step of an engine, held against autograd and the reference, as at the first step of an epoch."""
+    params = net.init(torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
+    part = Part(torch.randn(16, 30, generator=torch.Generator().manual_seed(1)), torch.arange(16) % 3)
+    steps = Steps(Pair(net, loss, params, lr=0.1, l2=1e-3), names(net, params))
+    by_engine = EngineSteps(steps, engine, matmul)
+    with contextlib.suppress(Diverged):
+        by_engine.take(Step(0, 1, part, checked=True, calibrate=True), part, torch.arange(16), 16, shown=False)
+    assert steps.agreement.checked == 1
+
+
+def test_rounded_operands_are_judged_by_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of 8 bits, as on a GPU: right in a run that asked for them, wrong elsewhere; mistakes are still seen."""
+    xavier = mbp.Xavier()
+    net = mbp.Sequential([mbp.Linear(30, 20, xavier), mbp.Tanh(), mbp.Linear(20, 3, xavier)])
+    loss = mbp.CrossEntropy()
+
+    def rounded() -> Fused:
+        engine = Fused(net, loss, device=torch.device("cpu"), dtype=torch.float32)
+        engine.products = BFloat16Products()
+        return engine
+
+    compared(rounded(), "bf16", net, loss)
+    with pytest.raises(Mismatch):
+        compared(rounded(), "ieee", net, loss)
+    with pytest.raises(Mismatch):
+        compared(rounded(), "tf32", net, loss)
+    right = Fused.step
+
+    def spoiled_by(share: float) -> Any:
+        def step(self: Any, weights: Any, to: Any, x: Any, y: Any, rows: Any, buffers: Any, factors: Any) -> Any:
+            return right(self, weights, to, x, y, rows, buffers, (factors[0] * share, *factors[1:]))
+
+        return step
+
+    for share in (1.001, 1.5):  # the first is seen by the engine's IEEE products alone
+        monkeypatch.setattr(Fused, "step", spoiled_by(share))
+        with pytest.raises(Mismatch):
+            compared(rounded(), "bf16", net, loss)
 
 
 @pytest.mark.gpu

@@ -95,7 +95,7 @@ class Compiled:
         Raises ValueError for one that is not.
         """
         if self.product == "loops" or stochastic(self.widths, rows):
-            self._function, self.product = 0, "loops"
+            self._function = 0
             return
         found = addresses(dtype)
         if self.product == "auto":
@@ -124,19 +124,19 @@ class Compiled:
         if not steps:
             return torch.from_numpy(losses)
         data = x.contiguous().numpy(), self._targets(y, kind), not y.is_floating_point()
-        places = where.base, to, layout.v, layout.width, where.w, where.b, layout.z, layout.a, layout.da
+        places = where.base, to, layout.v, layout.width, where.w, where.b, layout.z, layout.a
         task = layout.kinds, layout.c, layout.biased, layout.loss, *data, order.contiguous().numpy()
         typed = (kind(factors[0]), kind(factors[1]), kind(factors[2]))
         room = layout.target, layout.scratch
         if layout.stochastic:
-            stochastic_epoch(*places, *task, typed, *room, losses)
+            stochastic_epoch(*places, layout.each_da, *task, typed, *room, losses)
             return torch.from_numpy(losses)
         function, loops = self._function, self.loops if self._function else NEVER_CALL
         counter = np.zeros(1, np.int64)
 
         def job(thread: int) -> None:
             minibatch_epoch(
-                *places, layout.block, layout.again, *task, size, typed, *room, losses, function, loops,
+                *places, layout.da, layout.block, layout.again, *task, size, typed, *room, losses, function, loops,
                 thread, layout.threads, counter, let_run(),
             )  # fmt: skip
 

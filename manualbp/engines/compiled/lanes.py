@@ -85,7 +85,7 @@ def _forward(registers):
 
 
 def _back(registers):
-    """For so many registers, dJ/da = W^T delta where `passed`, added to what is there but for the `first`; the update."""
+    """Of so many registers: dJ/da = W^T delta where `passed`, added to what is there unless `first`; and the update."""
 
     @intrinsic
     def back(context, theta, to, v, w, stride, b, delta, source, a, da, n, factors, passed, first, biased):

@@ -65,7 +65,9 @@ class Layout:
         self.z, self.a = _whole(z), _whole([a[-2] if self.again else self._value(inputs * threads), *a])
         shares = -(-widest // (LANES * 2 * threads)) * LANES * 2 * threads  # a cache line of float32 to begin with
         self.block = widest if self.stochastic else min(shares, max(BLOCK, BLOCK_VALUES // rows))
-        self.da = self._value(max(self.block, plan[-1].linear.n_out))
+        self.da = 0 if self.stochastic else self._value(max(self.block, plan[-1].linear.n_out))
+        # of one sample each layer has its own, where what is beyond its units stays 0
+        self.each_da = _whole([self._value(stage.linear.n_out) for stage in plan if self.stochastic])
         self.target, self.scratch = self._value(plan[-1].linear.n_out), self._value(4)
         self.v = torch.zeros(self.values, dtype=dtype).numpy()  # torch begins it at a cache line
         self.nothing = np.zeros(widest, numpy_type)  # the bias where there is none

@@ -3,9 +3,10 @@
 Exploits that with one sample a product is a vector's: a small network stays in the first caches, the weights are read
 once forward and once to be passed back and updated, and nothing is called. Units fill vector registers (lanes.py).
 
-`w`, `b`, `z`, `a` say where a layer's numbers begin, parameters in `theta`, W by columns, and values in `v`; each
-layer has room for `padded[l]` units. delta[l] takes the place of a[l], and dJ/da that of `da`. `width[l]` is a layer's
-number of units, width[0] that of the inputs. What stands beyond that is finite in values, 0 in deltas and parameters.
+`w`, `b`, `z`, `a` say where a layer's numbers begin, parameters in `theta`, W by columns, and values in `v`; `da` where
+each dJ/da does, while delta[l] takes the place of a[l]. `width[l]` is a layer's number of units, width[0] that of the
+inputs. There is room for a multiple of `LANES` units; what stands beyond a layer's own is finite in z and a, and 0 in
+deltas and parameters.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def epoch(
     one a sample.
     """
     theta, to, v, x, y = pointer(theta), pointer(to), pointer(v), pointer(x), pointer(y)
-    width, w, b, z, a = pointer(width), pointer(w), pointer(b), pointer(z), pointer(a)
+    width, w, b = pointer(width), pointer(w), pointer(b)
+    z, a, da = pointer(z), pointer(a), pointer(da)
     last = kinds.size - 1
     inputs, k = width[0], width[last + 1]
     for step in range(order.size):
@@ -55,18 +57,15 @@ def epoch(
                 v[target + i] = y[row * k + i]
         # delta[L] is where it belongs at once, where that is dJ/da[L] and needs no z any more
         at_once = kinds[last] == IDENTITY and loss != CROSS_ENTROPY
-        losses[step] = cost(loss, v, a[last + 1], target, a[last + 1] if at_once else da, scratch, k, ONE, 1, 1)
+        losses[step] = cost(loss, v, a[last + 1], target, a[last + 1] if at_once else da[last], scratch, k, ONE, 1, 1)
         for l in range(last, -1, -1):
             padded = (width[l + 1] + LANES - 1) // LANES * LANES
             # delta[l] = dJ/da[l] * f'(z[l]), eq. (4), in place of a[l]
-            delta = da if l < last or not at_once else a[l + 1]
-            for i in range(width[l + 1], padded):
-                v[delta + i] = ZERO
-            if delta == da:
-                times_slope(kinds[l], c[l], v, z[l], a[l + 1], da, padded)
+            if l < last or not at_once:
+                times_slope(kinds[l], c[l], v, z[l], a[l + 1], da[l], padded)
             # dJ/da[l-1] = W[l]^T delta[l], with W before its update, and dJ/dW[l] = delta[l] a[l-1]^T, eq. (5)
             own, bias = a[l + 1], biased[l] != 0
             if l == 0:
-                back(theta, to, v, w[0], b[0], own, x, row * inputs, da, inputs, padded, factors, False, bias)
+                back(theta, to, v, w[0], b[0], own, x, row * inputs, 0, inputs, padded, factors, False, bias)
             else:
-                back(theta, to, v, w[l], b[l], own, v, a[l], da, width[l], padded, factors, True, bias)
+                back(theta, to, v, w[l], b[l], own, v, a[l], da[l - 1], width[l], padded, factors, True, bias)
