@@ -46,9 +46,9 @@ def epoch(
 
     to W = beta (to W) + alpha dJ/dW, to b = beta_b (to b) + alpha dJ/db, with `factors` alpha, beta, beta_b: an update
     where `to` is `theta` itself, else a gradient. Where a product has fewer than `loops` multiplications it is loops,
-    else the BLAS at `function`. `classes`: y holds their numbers, one a sample. At `da` there is room for `block` units.
-    `again`: the place of x is overwritten on the way, and it is gathered once more. This is `thread` of `threads`, which
-    meet at `counter`: see together.py.
+    else the BLAS at `function`. `classes`: y holds their numbers, one a sample. There is room at `da` for `block`
+    units. `again`: the place of x is overwritten on the way, and it is gathered once more. This is `thread` of
+    `threads`, which meet at `counter`: see together.py.
     """
     x, y, rows, n_rows = pointer(x), pointer(y), pointer(order), order.size
     theta, to, v, last = pointer(theta), pointer(to), pointer(v), kinds.size - 1
