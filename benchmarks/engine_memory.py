@@ -92,15 +92,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path)
     options = parser.parse_args()
-    from benchmarks.engines import child
+    from benchmarks.engines import RESULTS, child, machine, versions
+
+    lines = [f"{machine('cpu')['cpu']}, one thread; " + ", ".join(f"{k} {v}" for k, v in versions().items()), ""]
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+        lines.append(f"- {line}")
 
     for name in NAMES:
         found = child({"threads": 1, "name": name}, "benchmarks.engine_memory")
-        print(f"peak memory, {name}: " + ("failed" if found is None else f"{found:.0f} MiB"), flush=True)
+        tell(f"peak memory, {name}: " + ("failed" if found is None else f"{found:.1f} MiB"))
     for name in (*NAMES, "scikit-learn", "jax scan") if options.mnist else ():
         found = child({"threads": 1, "name": name, "mnist": str(options.mnist)}, "benchmarks.engine_memory")
         if found is not None:
-            print(f"MNIST, {name}: {found[0]:.2f} s, {found[1]} epochs, {found[2]:.4f}", flush=True)
+            tell(f"MNIST, {name}: {found[0]:.2f} s, {found[1]} epochs, {found[2]:.4f}")
+    if options.mnist:
+        about = "`python -m benchmarks.engine_memory --mnist FOLDER` makes this page."
+        page = "\n".join(["# Peak memory, and time to 95 % on MNIST", "", about, "", *lines, ""])
+        (RESULTS / "engine-memory.md").write_text(page)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 All contestants take the same steps from the same weights; those whose weights are not equal after them (to a relative
 1e-3: float32 in other orders) are not timed, and the result says so. Then they run in turns, a span of steps each,
-round after round, so that a change of the machine's speed hits all. Prints JSON.
+round after round, so that a change of the machine's speed hits all; each waits until the threads of the one before
+sleep, and takes steps that are not counted where they are short. Prints JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 import time
 from typing import Any
@@ -22,6 +24,7 @@ from benchmarks.engine_peers import Problem, contestants, problem
 EQUAL = 1e-3
 CHECKED = 64  # steps before the comparison of weights, at most
 SPAN = 0.05  # seconds that a contestant gets a round, at least one step
+PAUSE = 0.01  # seconds after which threads that wait for more work sleep
 
 
 def main(options: dict[str, Any]) -> dict[str, Any]:
@@ -37,12 +40,17 @@ def main(options: dict[str, Any]) -> dict[str, Any]:
     spans = {name: span(p, each) for name, each in built.items()}
     times: dict[str, list[float]] = {name: [] for name in built}
     busy: dict[str, list[float]] = {name: [] for name in built}
+    names = list(built)
     for round_ in range(options["rounds"]):
-        names = list(built)
-        for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
-            wall, cpu = seconds(p, built[name], spans[name])
-            times[name].append(1e6 * wall / spans[name])
-            busy[name].append(1e6 * cpu / spans[name])
+        random.Random(round_).shuffle(names)
+        for name in names:
+            steps, calls = spans[name]
+            time.sleep(PAUSE)
+            if calls > 1:
+                built[name].run(steps)
+            wall, cpu = seconds(p, built[name], steps, calls)
+            times[name].append(1e6 * wall / (steps * calls))
+            busy[name].append(1e6 * cpu / (steps * calls))
     return {
         "widths": widths,
         "batch": batch,
@@ -51,7 +59,7 @@ def main(options: dict[str, Any]) -> dict[str, Any]:
         "rounds": options["rounds"],
         "wall": times,  # microseconds a step, one number a round
         "cpu": busy,  # the same of the process's time on its CPUs: on one thread, what a busy machine leaves alone
-        "steps_a_round": spans,
+        "steps_a_round": {name: steps * calls for name, (steps, calls) in spans.items()},
         "first_step_seconds": first,
         "failed": failed,
         "notes": notes,
@@ -92,22 +100,23 @@ def build(
     return built, failed, first
 
 
-def span(p: Problem, each: Any) -> int:
-    """Steps that take about SPAN seconds; JAX's scan is compiled for that many here."""
+def span(p: Problem, each: Any) -> tuple[int, int]:
+    """Steps of a call, and calls, that take about SPAN seconds; JAX's scan is compiled for that many steps here."""
     steps = min(p.steps, 4)
     for _ in range(2):  # the first few steps tell how many to time, those tell how many fill a span
         each.run(steps)
-        once = seconds(p, each, steps)[1 if p.device.type == "cpu" else 0] / steps
+        once = seconds(p, each, steps, 1)[0] / steps
         steps = max(1, min(p.steps, int(SPAN / max(once, 1e-9))))
     each.run(steps)
-    return steps
+    return steps, max(1, round(SPAN / (once * steps)))
 
 
-def seconds(p: Problem, each: Any, steps: int) -> tuple[float, float]:
+def seconds(p: Problem, each: Any, steps: int, calls: int) -> tuple[float, float]:
     """By the clock on the wall, and by that of the process."""
     wait(p)
     wall, cpu = time.perf_counter(), time.process_time()
-    each.run(steps)
+    for _ in range(calls):
+        each.run(steps)
     wait(p)
     return time.perf_counter() - wall, time.process_time() - cpu
 

@@ -6,9 +6,11 @@ without biases. `graph` runs its steps uncaptured where there is no CUDA.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -27,6 +29,7 @@ from manualbp.params import named
 
 pytest.importorskip("numba", reason="the compiled engine needs the extra fast")
 from manualbp.engines.compiled import layout as layout_file
+from manualbp.engines.compiled.blas import addresses
 from manualbp.engines.compiled.engine import Compiled
 
 CPU = torch.device("cpu")
@@ -39,7 +42,9 @@ LOSSES = (mbp.LogLoss(), mbp.CrossEntropy(), mbp.SquaredError())
 ENGINES: dict[str, Callable[..., Engine]] = {
     "fused": lambda net, loss, dtype: Fused(net, loss, device=CPU, dtype=dtype),
     "compiled": lambda net, loss, dtype: Compiled(net, loss),
-    "compiled, BLAS alone": lambda net, loss, dtype: Called(net, loss),
+    "compiled, BLAS alone": lambda net, loss, dtype: Called(net, loss, "openblas-1"),
+    "compiled, two threads, loops": lambda net, loss, dtype: Together(Compiled(net, loss, product="openblas")),
+    "compiled, two threads, BLAS": lambda net, loss, dtype: Together(Called(net, loss, "openblas")),
     "graph, not captured": lambda net, loss, dtype: Graph(net, loss, device=CPU, dtype=dtype),
 }
 
@@ -47,9 +52,38 @@ ENGINES: dict[str, Callable[..., Engine]] = {
 class Called(Compiled):
     """Every product by BLAS, however small."""
 
-    def __init__(self, net: mbp.Layer, loss: mbp.Loss) -> None:
-        super().__init__(net, loss, product="openblas")
+    def __init__(self, net: mbp.Layer, loss: mbp.Loss, product: str) -> None:
+        super().__init__(net, loss, product=product)
         self.loops = 0
+
+
+class Together:
+    """Two threads, whatever this process has."""
+
+    name, product = "compiled", "openblas"
+
+    def __init__(self, engine: Compiled) -> None:
+        self.engine = engine
+
+    def train(
+        self, params: mbp.Params, x: Tensor, y: Tensor, order: Tensor, size: int, *, lr: float, l2: float
+    ) -> Tensor:
+        with threads(2):
+            return self.engine.train(params, x, y, order, size, lr=lr, l2=l2)
+
+    def gradients(self, params: mbp.Params, x: Tensor, y: Tensor, *, l2: float) -> tuple[Tensor, mbp.Grads]:
+        with threads(2):
+            return self.engine.gradients(params, x, y, l2=l2)
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def network(activation: mbp.Layer) -> mbp.Sequential:
@@ -224,3 +258,27 @@ def test_more_rows_than_there_are_and_fewer_than_a_batch() -> None:
         Compiled(net, loss).train(by_hand, x, y, torch.arange(24), 4, lr=0.05, l2=0.0)
     with pytest.raises(ValueError, match="at least one sample"):
         Compiled(net, loss).train(by_hand, x, y, torch.arange(4), 0, lr=0.05, l2=0.0)
+
+
+@pytest.mark.parametrize("product", ["openblas", "mkl", "loops"])
+@pytest.mark.parametrize("size", [1, 9])
+def test_where_calls_end_changes_no_bit(size: int, product: str) -> None:
+    """On two threads too, each of which has its own share of the units, whoever comes first."""
+    net, loss = wide(mbp.Sigmoid()), mbp.CrossEntropy()
+    x, y = batch(loss, torch.float32)
+    rows = torch.randint(0, ROWS, (12 * size,), generator=torch.Generator().manual_seed(3))
+
+    def run(ends: tuple[int, ...]) -> dict[str, Tensor]:
+        engine = Called(net, loss, product) if size > 1 and product in addresses(np.dtype(np.float32)) else None
+        engine = engine or Compiled(net, loss, product="loops")
+        params, at = start(net, torch.float32), 0
+        with threads(2):
+            for end in ends:
+                engine.train(params, x, y, rows[at * size : end * size], size, lr=0.05, l2=1e-2)
+                at = end
+        return dict(named(params))
+
+    whole = run((12,))
+    for ends in ((1, 12), (5, 6, 12), tuple(range(1, 13))):
+        cut = run(ends)
+        assert all(torch.equal(cut[path], whole[path]) for path in whole)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,17 @@ import torch
 
 import manualbp as mbp
 from compare import GradientMismatch, train
+from compare.names import names
+from compare.run.engine_steps import EngineSteps
+from compare.run.network import Part
+from compare.run.pair import Pair
+from compare.run.steps import Diverged, Mismatch, Step, Steps
 from manualbp.engines import auto, build
 from manualbp.engines.fused import Fused
 from manualbp.engines.products import BFloat16Products, OneDNNProducts, TorchProducts, onednn, products, tensor_float_32
 from tests.planted import config, small_data, spoiled
+
+AUTO = sys.modules["manualbp.engines.auto"]  # the function bears the name of its file
 
 
 @pytest.mark.parametrize("engine", ["fused", "compiled"])
@@ -71,29 +80,23 @@ def test_diverged(tmp_path: Path) -> None:
 
 def test_auto_says_what_it_took() -> None:
     net, loss = mbp.Sequential([mbp.Linear(5, 4), mbp.Tanh(), mbp.Linear(4, 1)]), mbp.LogLoss()
-    params = net.init(torch.Generator().manual_seed(0), dtype=torch.float64, device="cpu")
-    before = params[0]["W"].clone()
-    choice = auto(net, loss, params, torch.randn(8, 5).double(), torch.ones(8, 1).double(), 4)
-    assert choice.why.startswith(f"{choice.engine.name}: a step takes fused ")
-    assert torch.equal(params[0]["W"], before)
+    choice = auto(net, loss, torch.randn(8, 5).double(), torch.ones(8, 1).double(), 4)
+    assert choice.why.startswith(f"{choice.engine.name} {choice.engine.product}: a step takes fused torch ")
     residual = mbp.Residual(mbp.Linear(5, 5))
-    start = residual.init(torch.Generator(), dtype=torch.float64, device="cpu")
-    assert auto(residual, loss, start, torch.zeros(2, 5), torch.zeros(2, 5), 1).engine.name == "reference"
+    assert auto(residual, loss, torch.zeros(2, 5), torch.zeros(2, 5), 1).engine.name == "reference"
     with pytest.raises(ValueError, match="no engine 'fastest'"):
         build("fastest", net, loss, device=torch.device("cpu"), dtype=torch.float64)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e35, float("nan")])
-def test_auto_leaves_the_parameters_as_they_are(scale: float) -> None:
-    """It measures in place where nothing can overflow, and on a copy elsewhere."""
+def test_auto_tries_large_networks_out_on_smaller_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AUTO, "WEIGHTS", 100)
+    monkeypatch.setattr(AUTO, "LARGEST", 16)
     net, loss = mbp.Sequential([mbp.Linear(40, 200), mbp.Tanh(), mbp.Linear(200, 3)]), mbp.CrossEntropy()
+    choice = auto(net, loss, torch.randn(60, 40), torch.arange(60) % 3, 40)
+    assert ": a step of 16 samples and at most 16 units a layer takes fused torch " in choice.why
     params = net.init(torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
-    params[0]["W"].mul_(scale)
-    before = [{name: tensor.clone() for name, tensor in own.items()} for own in params]
-    choice = auto(net, loss, params, torch.randn(60, 40), torch.arange(60) % 3, 40)
-    for own, kept in zip(params, before, strict=True):
-        assert all(torch.allclose(own[name], kept[name], rtol=0, atol=0, equal_nan=True) for name in own)
-    assert choice.engine.product != "auto"
+    losses = choice.engine.train(params, torch.randn(60, 40), torch.arange(60) % 3, torch.arange(60), 40, lr=0.1, l2=0)
+    assert len(losses) == 2
 
 
 def test_products_agree() -> None:
@@ -136,6 +139,47 @@ def test_bfloat16_is_within_its_bound_and_uses_it() -> None:
     assert 0.02 < share_of_bound(BFloat16Products(), ROUNDED["bf16"], "cpu") < 1
     assert share_of_bound(BFloat16Products(), ROUNDED["tf32"], "cpu") > 0.3  # fewer bits than tf32 has are seen
     assert share_of_bound(TorchProducts(), 2.0**-24, "cpu") < 1
+
+
+def compared(engine: Fused, matmul: Any, net: mbp.Sequential, loss: mbp.Loss) -> None:
+    """One step of an engine, held against autograd and the reference, as at the first step of an epoch."""
+    params = net.init(torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
+    part = Part(torch.randn(16, 30, generator=torch.Generator().manual_seed(1)), torch.arange(16) % 3)
+    steps = Steps(Pair(net, loss, params, lr=0.1, l2=1e-3), names(net, params))
+    by_engine = EngineSteps(steps, engine, matmul)
+    with contextlib.suppress(Diverged):
+        by_engine.take(Step(0, 1, part, checked=True, calibrate=True), part, torch.arange(16), 16, shown=False)
+    assert steps.agreement.checked == 1
+
+
+def test_rounded_operands_are_judged_by_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of 8 bits, as on a GPU: right in a run that asked for them, wrong elsewhere; mistakes are still seen."""
+    xavier = mbp.Xavier()
+    net = mbp.Sequential([mbp.Linear(30, 20, xavier), mbp.Tanh(), mbp.Linear(20, 3, xavier)])
+    loss = mbp.CrossEntropy()
+
+    def rounded() -> Fused:
+        engine = Fused(net, loss, device=torch.device("cpu"), dtype=torch.float32)
+        engine.products = BFloat16Products()
+        return engine
+
+    compared(rounded(), "bf16", net, loss)
+    with pytest.raises(Mismatch):
+        compared(rounded(), "ieee", net, loss)
+    with pytest.raises(Mismatch):
+        compared(rounded(), "tf32", net, loss)
+    right = Fused.step
+
+    def spoiled_by(share: float) -> Any:
+        def step(self: Any, weights: Any, to: Any, x: Any, y: Any, rows: Any, buffers: Any, factors: Any) -> Any:
+            return right(self, weights, to, x, y, rows, buffers, (factors[0] * share, *factors[1:]))
+
+        return step
+
+    for share in (1.001, 1.5):  # the first is seen by the engine's IEEE products alone
+        monkeypatch.setattr(Fused, "step", spoiled_by(share))
+        with pytest.raises(Mismatch):
+            compared(rounded(), "bf16", net, loss)
 
 
 @pytest.mark.gpu

@@ -45,6 +45,12 @@ def choose(config: TrainConfig, pair: Pair, training: Part) -> Choice:
     if config.engine == "reference":
         return _reference(config, "as asked")
     x, size = training.x, config.batch_size or (1 if config.update == "stochastic" else len(training.x))
+    if config.engine in ("fused", "compiled") and config.product == "auto":
+        stages(pair.net, pair.loss)
+        choice = auto(pair.net, pair.loss, x, training.y, size, matmul=config.matmul, names=(config.engine,))
+        if choice.engine.name != config.engine:
+            raise ValueError(choice.why.removeprefix("; "))
+        return _recorded(config, choice.engine, f"as asked; {choice.why}")
     if config.engine != "auto":
         engine = build(
             config.engine, pair.net, pair.loss, device=x.device, dtype=x.dtype,
@@ -60,7 +66,7 @@ def choose(config: TrainConfig, pair: Pair, training: Part) -> Choice:
     weights = sum(W.numel() for _, W in named(pair.params))
     if config.matmul == "ieee" and steps * (CALL + 3 * size * weights / FLOPS) < SHORT:
         return _reference(config, "the run is too short for a choice to pay")
-    choice = auto(pair.net, pair.loss, pair.params, x, training.y, size, matmul=config.matmul)
+    choice = auto(pair.net, pair.loss, x, training.y, size, matmul=config.matmul)
     return _recorded(config, choice.engine, choice.why)
 
 

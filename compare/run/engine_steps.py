@@ -15,14 +15,15 @@ import time
 import torch
 from torch import Tensor
 
-from compare.check.noise import Jitter, measure
+from compare.check.noise import Jitter, Measured, measure
 from compare.check.verdict import match
 from compare.run.agreement import Difference, described
 from compare.run.finite import first_not_finite
 from compare.run.network import Part
+from compare.run.rounded import OPERANDS, widened
 from compare.run.steps import Diverged, Mismatch, Step, Steps
 from compare.twin import nested
-from manualbp.engines import Engine, build
+from manualbp.engines import Engine, Matmul, build
 from manualbp.params import named
 
 SHORT, LONG = 0.1, 0.5  # seconds: how long a span should take
@@ -31,8 +32,9 @@ SHORT, LONG = 0.1, 0.5  # seconds: how long a span should take
 class EngineSteps:
     """Does a span of steps by an engine, and the same steps of the twin by autograd."""
 
-    def __init__(self, steps: Steps, engine: Engine) -> None:
+    def __init__(self, steps: Steps, engine: Engine, matmul: Matmul = "ieee") -> None:
         self.steps, self.engine, self.pair = steps, engine, steps.pair
+        self.matmul = matmul  # of the engine's products
         self.span = 64  # steps; a first guess
 
     def end(self, position: int, steps: int, until_saved: int | None) -> int:
@@ -79,16 +81,25 @@ class EngineSteps:
         return self.engine.train(self.pair.params, data.x, data.y, order, size, lr=self.pair.lr, l2=self.pair.l2)
 
     def _compare(self, step: Step, ours: dict[str, Tensor]) -> None:
-        """The gradients with autograd's, the update with the reference's."""
-        theirs = {path: g.clone() for path, g in self.pair.autograd_at_manual(step.part)[1].items()}
+        """The gradients with autograd's, the update with the reference's. Rounded operands: see rounded.py."""
+        pair, part = self.pair, step.part
+        theirs = {path: g.clone() for path, g in pair.autograd_at_manual(part)[1].items()}
+        engine = self.engine
+        if self.matmul != "ieee":
+            measured = widened(pair.measured(part), lambda: pair.manual(part)[1], OPERANDS[self.matmul])
+            wrong = _beyond(measured, ours, "gradient") or self._wrong_updates(engine, part, OPERANDS[self.matmul])
+            if wrong:
+                raise Mismatch(step, wrong, ours, theirs)
+            engine = build(self.engine.name, pair.net, pair.loss, device=part.x.device, dtype=part.x.dtype)  # type: ignore[arg-type]
+            ours = dict(named(engine.gradients(pair.params, part.x, part.y, l2=pair.l2)[1]))
         self.steps.agreement.differ(ours, theirs)  # widens the gap
         self.steps.examine(step, ours, theirs)
-        wrong = self._wrong_updates(step.part)
+        wrong = self._wrong_updates(engine, part)
         if wrong:
             raise Mismatch(step, wrong, ours, theirs)
         self.steps.agreement.checked += 1
 
-    def _wrong_updates(self, part: Part) -> list[Difference]:
+    def _wrong_updates(self, engine: Engine, part: Part, operands: float = 0.0) -> list[Difference]:
         """Parameters that one step of the engine leaves where rounding does not put them."""
         pair, rows = self.pair, torch.arange(len(part.x), device=part.x.device)
         values = dict(named(pair.params))
@@ -104,14 +115,10 @@ class EngineSteps:
             return one(reference, moved, jitter(part.x), jitter(part.y))
 
         measured = measure(run)
-        ours = one(self.engine, {path: tensor.clone() for path, tensor in values.items()}, part.x, part.y)
-        found = []
-        for path, expected in measured.values.items():
-            seen = match((ours[path],), expected, measured.floors[path])
-            if not seen.ok:
-                off = described(path, ours[path], expected, (ours[path] - expected).abs(), seen.excess)
-                found.append(dataclasses.replace(off, quantity="update"))
-        return found
+        if operands:
+            measured = widened(measured, lambda: run(lambda value: value), operands)
+        ours = one(engine, {path: tensor.clone() for path, tensor in values.items()}, part.x, part.y)
+        return _beyond(measured, ours, "update")
 
     def _find(self, step: Step, data: Part, order: Tensor, size: int, before: dict[str, Tensor], at: int) -> None:
         """Go back to the span's start, do the steps before the one that is not finite, and say where it is not."""
@@ -127,3 +134,13 @@ class EngineSteps:
         failed = Step(step.number + at, step.epoch, part, checked=False, calibrate=False)
         where = first_not_finite(self.pair, self.steps.names, part, {})
         raise Diverged(failed, where or "autograd's loss, where the hand-written one is finite")
+
+
+def _beyond(measured: Measured, ours: dict[str, Tensor], quantity: str) -> list[Difference]:
+    found = []
+    for path, expected in measured.values.items():
+        seen = match((ours[path],), expected, measured.floors[path])
+        if not seen.ok:
+            off = described(path, ours[path], expected, (ours[path] - expected).abs(), seen.excess)
+            found.append(dataclasses.replace(off, quantity=quantity))
+    return found

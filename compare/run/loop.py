@@ -65,7 +65,7 @@ class Loop:
         self.training, self.validation = training, validation
         self.classes = classes
         self.steps = Steps(pair, names, read_every=READ_EVERY if training.x.is_cuda else 1)
-        self.by_engine = EngineSteps(self.steps, engine) if engine is not None else None
+        self.by_engine = EngineSteps(self.steps, engine, config.matmul) if engine is not None else None
         self.order = torch.Generator().manual_seed(ORDER_SEED + config.seed)
         self.order_before = self.order.get_state()  # as it was when the order of this epoch was drawn
         self.epoch = 0  # under way, or the last whole one

@@ -57,8 +57,7 @@ class Fused:
     ) -> None:
         """Raises ValueError for a network that is no plan (see plan.py) or a product that is not in reach."""
         self.plan, self.loss = stages(net, loss), loss
-        self.product, self.products = products(product if product != "auto" else "torch", device, dtype, matmul)
-        self.wanted = product
+        self.product, self.products = products(product, device, dtype, matmul)
         self.matmul = matmul
         self._buffers: Buffers | None = None
 
@@ -133,10 +132,6 @@ class Fused:
         kept = self._buffers
         if kept is None or len(kept.a[0]) < rows or kept.x.dtype != x.dtype or kept.x.device != x.device:
             self._buffers = None
-            if self.wanted == "auto":  # the first time, and then for good
-                layers = [(stage.linear.n_out, stage.linear.n_in) for stage in self.plan]
-                self.wanted, self.products = products("auto", x.device, x.dtype, self.matmul, layers, rows)
-                self.product = self.wanted
             kept = self._buffers = _allocated(self.plan, x, rows)
         return kept
 

@@ -1,4 +1,4 @@
-"""The three matrix products of a layer, by the fastest way that this machine has, found by measuring once.
+"""The three matrix products of a layer, by torch's BLAS or by oneDNN.
 
 Exploits that no library is the fastest everywhere (MKL holds back on AMD, oneDNN does not), and that a step has three
 kinds of product whose shapes never change: z = a W^T + b, da = delta W, and dJ/dW = delta^T a, which `accumulate_`
@@ -8,19 +8,13 @@ adds to what is there, so that an update costs no more than a gradient.
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 Matmul = Literal["ieee", "tf32", "bf16"]
-
-TRIALS = 5
-CLEARLY = 0.95  # another way than torch's has to take less than this share of its time
-LARGEST = 512  # rows and columns of the matrices that ways are tried out on, at most
-LARGE = 2**24  # multiplications below which the choice is not worth measuring
 
 
 class Products(Protocol):
@@ -93,18 +87,10 @@ class BFloat16Products:
 
 
 TORCH = TorchProducts()
-_fastest: dict[tuple[Any, ...], str] = {}  # remembered for the rest of the process
 
 
-def products(
-    name: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    matmul: Matmul = "ieee",
-    layers: Sequence[tuple[int, int]] = (),
-    rows: int = 1,
-) -> tuple[str, Products]:
-    """The products of that name, and the name; "auto" takes the fastest for layers of these (n_out, n_in).
+def products(name: str, device: torch.device, dtype: torch.dtype, matmul: Matmul = "ieee") -> tuple[str, Products]:
+    """The products of that name, and the name; "auto" is torch's: auto.py finds the fastest.
 
     Raises ValueError for a name that is not in reach, and for a precision that dtype or device do not have.
     """
@@ -112,40 +98,11 @@ def products(
         raise ValueError(f"--matmul {matmul} is for float32 on CUDA, got {dtype} on {device}; use --matmul ieee")
     if matmul == "bf16":
         return "torch", BFloat16Products()
-    there = onednn(device, dtype)
-    if name == "auto":
-        name = fastest(layers, rows) if there else "torch"
-    if name == "torch":
+    if name in ("auto", "torch"):
         return "torch", TORCH
-    if name == "onednn" and there:
+    if name == "onednn" and onednn(device, dtype):
         return "onednn", OneDNNProducts()
     raise ValueError(f"product {name!r} is not in reach for {dtype} on {device}; choose auto or torch")
-
-
-def fastest(layers: Sequence[tuple[int, int]], rows: int) -> str:
-    """ "torch" or "onednn": whichever is faster at products like those of the largest of these layers, float32."""
-    n_out, n_in = max(layers, key=lambda shape: shape[0] * shape[1], default=(1, 1))
-    if rows * n_out * n_in < LARGE:
-        return "torch"
-    n_out, n_in, rows = (min(count, LARGEST) for count in (n_out, n_in, rows))  # trying out takes room too
-    key = (n_out, n_in, rows, torch.get_num_threads())
-    if key not in _fastest:
-        a, delta, W = torch.ones(rows, n_in), torch.zeros(rows, n_out), torch.ones(n_out, n_in)
-        z, units = torch.empty(rows, n_out), slice(0, -(-n_in // 2))  # blocks of columns, as in a step
-        da = torch.empty(rows, units.stop)
-
-        def seconds(way: Products) -> float:
-            start = time.perf_counter()
-            way.forward(a, W, None, z)
-            way.backward(delta, W[:, units], da)
-            way.accumulate_(W[:, units], delta, a[:, units], 1.0, 1.0)
-            return time.perf_counter() - start
-
-        ways: tuple[Products, ...] = (TORCH, OneDNNProducts())
-        taken = [[seconds(way) for way in ways] for _ in range(TRIALS)]  # in turns
-        of_torch, of_onednn = (min(column) for column in zip(*taken, strict=True))
-        _fastest[key] = "onednn" if of_onednn < CLEARLY * of_torch else "torch"
-    return _fastest[key]
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from numba.extending import get_cython_function_address, intrinsic
 
 from manualbp.engines.compiled.memory import address, pointer
 
-ALONE = "-1"  # ends the name of a BLAS that is to run on one thread: for small products, waking others costs more
+ALONE = "-1"  # ends the name of a BLAS for an engine that is to run on one thread of several
 PLAIN, TRANSPOSED = ord("N"), ord("T")
 
 
@@ -60,19 +60,8 @@ def product(function, A, B, C, alpha, beta):
     gemm(function, TRANSPOSED, PLAIN, n, m, k, alpha, at[0], k, at[1], k, beta, at[2], n)
 
 
-@njit(error_model="numpy", cache=True)
-def forward_and_back(function, theta, W, v, a, z, da, m, n, units, count, one, none):
-    """z = W a, samples in columns, and dJ/da = W^T z for `count` units; for 0, samples in rows. To time them."""
-    w, below, out = address(pointer(theta), W), address(pointer(v), a), address(pointer(v), z)
-    if count:
-        gemm(function, PLAIN, PLAIN, m, units, n, one, below, m, w, n, none, out, m)
-        gemm(function, PLAIN, TRANSPOSED, m, count, units, one, out, m, w, n, none, address(pointer(v), da), m)
-    else:
-        gemm(function, TRANSPOSED, PLAIN, m, units, n, one, below, n, w, n, none, out, m)
-
-
 def addresses(dtype: np.dtype) -> dict[str, int]:
-    """The products in reach that work, by name: "mkl", "openblas", and "mkl-1", "openblas-1" for one thread of many."""
+    """The products in reach that work, by name: "mkl", "openblas", and those for one thread of several, "mkl-1" .."""
     letter = "s" if dtype == np.float32 else "d"
     found = {"mkl": _in_torch(f"{letter}gemm_"), "openblas": _in_scipy(f"{letter}gemm")}
     found = {name: function for name, function in found.items() if function and _works(function, dtype)}
@@ -107,23 +96,24 @@ def _works(function: int, dtype: np.dtype) -> bool:
 
 @functools.cache
 def _openblas() -> Any:
+    import scipy.linalg  # noqa: F401  # so that its OpenBLAS is there
     import threadpoolctl
 
     return threadpoolctl.ThreadpoolController().select(internal_api="openblas")  # looks through the process: slow
 
 
 @contextlib.contextmanager
-def on_threads(name: str) -> Iterator[None]:
-    """Run the BLAS of that name on as many threads as torch has, or, for "mkl-1" and "openblas-1", on one."""
-    threads = torch.get_num_threads()
+def alone(name: str) -> Iterator[None]:
+    """The BLAS of that name on one thread each time that it is called, inside: this project's own threads call it."""
     if name.startswith("openblas"):
-        with _openblas().limit(limits=1 if name.endswith(ALONE) else threads):
+        with _openblas().limit(limits=1):
             yield
-    elif name.endswith(ALONE) and threads > 1:
+    elif name == "mkl" + ALONE and torch.get_num_threads() > 1:  # MKL inside torch does as torch is told
+        threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             yield
         finally:
             torch.set_num_threads(threads)
-    else:  # MKL inside torch does as torch is told
+    else:
         yield

@@ -11,6 +11,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+FLOATS = 16  # of float32 in a cache line
+
 
 @intrinsic
 def pointer(context, array):

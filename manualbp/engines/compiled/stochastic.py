@@ -1,74 +1,71 @@
 """Batch 1: an epoch of stochastic updates as one compiled loop.
 
-Exploits that with one sample a product is a vector's: the whole network stays in the first caches, the weights are
-read once forward and once to be updated, and nothing is called. Sums may be taken in another order.
+Exploits that with one sample a product is a vector's: a small network stays in the first caches, the weights are read
+once forward and once to be passed back and updated, and nothing is called. Units fill vector registers (lanes.py).
 
-`w`, `b`, `z`, `a` say where a layer's numbers begin, parameters in `theta` and values in `v`; delta[l] takes the place
-of a[l], and dJ/da that of `da`. `width[l]` is a layer's number of units, width[0] that of the inputs.
+`w`, `b`, `z`, `a` say where a layer's numbers begin, parameters in `theta`, W by columns, and values in `v`; `da` where
+each dJ/da does, while delta[l] takes the place of a[l]. `width[l]` is a layer's number of units, width[0] that of the
+inputs. There is room for a multiple of `LANES` units; what stands beyond a layer's own is finite in z and a, and 0 in
+deltas and parameters.
 """
 
 from __future__ import annotations
 
 from numba import njit
 
-from manualbp.engines.compiled.memory import pointer
-from manualbp.engines.compiled.pointwise import ONE, ZERO, activate, cost, times_slope
+from manualbp.engines.compiled.lanes import LANES, back, forward
+from manualbp.engines.compiled.memory import FLOATS, pointer, prefetch
+from manualbp.engines.compiled.pointwise import CROSS_ENTROPY, IDENTITY, ONE, ZERO, activate, cost, times_slope
 
+AHEAD = 2  # steps
 FAST = {"error_model": "numpy", "fastmath": {"contract", "reassoc"}, "cache": True, "nogil": True}
 
 
 @njit(**FAST)
-def epoch(theta, to, v, width, w, b, z, a, da, kinds, c, biased, loss, x, y, order, factors, target, scratch, losses):
+def epoch(
+    theta, to, v, width, w, b, z, a, da, kinds, c, biased, loss, x, y, classes, order, factors, target, scratch, losses
+):
     """One step a row of `order`.
 
-    to W = beta (to W) + alpha dJ/dW, to b = beta_b (to b) + alpha dJ/db, with `factors` alpha, beta, beta_b: an update
-    where `to` is `theta` itself, else a gradient.
+    `factors` as in lanes.py: an update where `to` is `theta` itself, else a gradient. `classes`: y holds their numbers,
+    one a sample.
     """
-    theta, to, v = pointer(theta), pointer(to), pointer(v)
-    width, w, b, z, a = pointer(width), pointer(w), pointer(b), pointer(z), pointer(a)
-    alpha, beta, beta_b = factors
+    theta, to, v, x, y = pointer(theta), pointer(to), pointer(v), pointer(x), pointer(y)
+    width, w, b = pointer(width), pointer(w), pointer(b)
+    z, a, da = pointer(z), pointer(a), pointer(da)
     last = kinds.size - 1
-    k = width[last + 1]
+    inputs, k = width[0], width[last + 1]
     for step in range(order.size):
-        row = order[step]
-        for i in range(width[0]):
-            v[a[0] + i] = x[row, i]
+        row, ahead = order[step], order[min(step + AHEAD, order.size - 1)]
+        for i in range(0, inputs, FLOATS):  # rows lie anywhere: have some on their way
+            prefetch(x, ahead * inputs + i)
         # forward: z[l] = W[l] a[l-1] + b[l], a[l] = f(z[l])
         for l in range(last + 1):
-            n, units, below, start, bias, out = width[l], width[l + 1], a[l], w[l], b[l], z[l]
-            for unit in range(units):
-                total = ZERO
-                for i in range(n):
-                    total += theta[start + i] * v[below + i]
-                v[out + unit] = total + theta[bias + unit]
-                start += n
-            activate(kinds[l], c[l], v, out, a[l + 1], units)
+            padded = (width[l + 1] + LANES - 1) // LANES * LANES
+            if l == 0:
+                forward(theta, v, w[0], b[0], x, row * inputs, z[0], inputs, padded)
+            else:
+                forward(theta, v, w[l], b[l], v, a[l], z[l], width[l], padded)
+            activate(kinds[l], c[l], v, z[l], a[l + 1], padded)
         # J and delta[L]
-        for i in range(k):
-            v[target + i] = y[row, i]
-        losses[step] = cost(loss, v, a[last + 1], target, da, scratch, k, ONE, 1, 1)
-        times_slope(kinds[last], c[last], v, z[last], a[last + 1], da, k)
+        if classes:
+            for i in range(k):
+                v[target + i] = ZERO
+            v[target + int(y[row])] = ONE
+        else:
+            for i in range(k):
+                v[target + i] = y[row * k + i]
+        # delta[L] is where it belongs at once, where that is dJ/da[L] and needs no z any more
+        at_once = kinds[last] == IDENTITY and loss != CROSS_ENTROPY
+        losses[step] = cost(loss, v, a[last + 1], target, a[last + 1] if at_once else da[last], scratch, k, ONE, 1, 1)
         for l in range(last, -1, -1):
-            n, units, below, own, bias = width[l], width[l + 1], a[l], a[l + 1], b[l]
-            # delta[l-1] = (W[l]^T delta[l]) * f'(z[l-1]), eq. (4), with W before its update
-            if l > 0:
-                for i in range(n):
-                    v[da + i] = ZERO
-                start = w[l]
-                for unit in range(units):
-                    d = v[own + unit]
-                    for i in range(n):
-                        v[da + i] += theta[start + i] * d
-                    start += n
-            # dJ/dW[l] = delta[l] a[l-1]^T and dJ/db[l] = delta[l], eq. (5)
-            start = w[l]
-            for unit in range(units):
-                d = alpha * v[own + unit]
-                for i in range(n):
-                    to[start + i] = beta * to[start + i] + d * v[below + i]
-                start += n
-            if biased[l]:
-                for unit in range(units):
-                    to[bias + unit] = beta_b * to[bias + unit] + alpha * v[own + unit]
-            if l > 0:
-                times_slope(kinds[l - 1], c[l - 1], v, z[l - 1], a[l], da, n)
+            padded = (width[l + 1] + LANES - 1) // LANES * LANES
+            # delta[l] = dJ/da[l] * f'(z[l]), eq. (4), in place of a[l]
+            if l < last or not at_once:
+                times_slope(kinds[l], c[l], v, z[l], a[l + 1], da[l], padded)
+            # dJ/da[l-1] = W[l]^T delta[l], with W before its update, and dJ/dW[l] = delta[l] a[l-1]^T, eq. (5)
+            own, bias = a[l + 1], biased[l] != 0
+            if l == 0:
+                back(theta, to, v, w[0], b[0], own, x, row * inputs, 0, inputs, padded, factors, False, bias)
+            else:
+                back(theta, to, v, w[l], b[l], own, v, a[l], da[l - 1], width[l], padded, factors, True, bias)
