@@ -71,9 +71,9 @@ CAUSES: dict[str, Cause] = {
         "the sign is wrong",
         "Minus for plus, or a difference the wrong way round.",
         "Given is minus expected, or one term of it has the wrong sign.",
-        "For half square and log-loss the delta is output minus target.",
+        "Take each minus along: d(a - b)/db is -1. Of a half square or a log-loss, the delta is output minus target.",
         "sinal trocado",
-        "O delta é saída menos alvo, não o contrário.",
+        "Leve cada sinal consigo: d(a - b)/db é -1. Na metade do quadrado e no log-loss, o delta é saída menos alvo.",
     ),
     "wrong_factor": Cause(
         "a constant factor is wrong",

@@ -204,3 +204,17 @@ def wrap(site: Site) -> Iterator[Proposal]:
     for power in (2, 3, -1):
         raised = ast.copy_location(ast.BinOp(node, ast.Pow(), number(power, node)), node)
         yield Proposal(raised, "wrong_factor" if power == -1 else "missing_factor", 0.2, f"** {power}")
+
+
+LOWER = ("float32", "float16", "half", "bfloat16", "float")
+
+
+def precise(site: Site) -> Iterator[Proposal]:
+    """float64 for a lower dtype, and x for `x.half()`; most of use everywhere at once."""
+    node = site.node
+    if isinstance(node, ast.Call):
+        inner = operand(node)
+        if is_method(node) and called(node) in LOWER and not node.args and inner is not None:
+            yield Proposal(inner, "", 0.0, "precision")
+    elif node.attr in LOWER and isinstance(node.value, ast.Name) and site.place.field != "func":
+        yield Proposal(attribute(node.value, "float64"), "", 0.0, "precision")

@@ -6,7 +6,9 @@ import ast
 import copy
 from collections.abc import Iterator
 
+from compare.explain.activations import ACTIVATIONS
 from compare.explain.edits_terms import whole
+from compare.explain.meaning import factors_of
 from compare.explain.named import plain, spreads
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import binary, constant, method, names, number, parsed
@@ -33,7 +35,7 @@ def _pieces(node: ast.expr, product_text: str) -> str:
 def inside(site: Site) -> Iterator[Proposal]:
     """f(g * w) for f(g) * w: a factor that belongs to every occurrence of a quantity, not behind the formula."""
     node = site.node
-    factors = _factors(node)
+    factors = factors_of(node)
     above = site.place.parent
     if len(factors) < 2 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
         return
@@ -75,7 +77,7 @@ def throughout(site: Site) -> Iterator[Proposal]:
 
 def full_jacobian(site: Site) -> Iterator[Proposal]:
     """p * (g - (p * g).sum(-1)) for p * (1 - p) * g: a softmax's whole Jacobian for its diagonal."""
-    factors = _factors(site.node)
+    factors = factors_of(site.node)
     if isinstance(site.place.parent, ast.BinOp) and isinstance(site.place.parent.op, ast.Mult):
         return
     texts = [ast.unparse(f) for f in factors]
@@ -93,18 +95,23 @@ def full_jacobian(site: Site) -> Iterator[Proposal]:
             yield Proposal(binary(p, ast.Mult(), binary(g, ast.Sub(), total)), "", 0.2 * (where != -1), f"full {where}")
 
 
-def _factors(node: ast.expr) -> list[ast.expr]:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        return [*_factors(node.left), *_factors(node.right)]
-    return [node]
-
-
 def slope(site: Site) -> Iterator[Proposal]:
-    """delta * sigma'(z) for delta * b * c: the derivative of the target's own activation for all factors but one."""
-    factors = _factors(site.node)
-    above = site.place.parent
-    if len(factors) < 3 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
+    """delta * sigma'(z) for delta * b * c: the derivative of the target's own activation for all factors but one.
+
+    Where the forward gives its activation no name, that of any known function of the target.
+    """
+    factors = factors_of(site.node)
+    above, z = site.place.parent, site.reach.target
+    if len(factors) < 2 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
         return
-    for text in site.reach.own_slopes:
+    own = sorted(site.reach.own_slopes)
+    if len(factors) > 2:
+        for text in own:
+            for kept in factors:
+                yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", -1.4, f"{text} for all but one")
+    if own or z not in site.reach.tensors or site.shape != tuple(site.reach.tensors[z].shape):
+        return
+    for name, activation in ACTIVATIONS.items():
+        text = activation.text.format(a=activation.call.format(z=z), z=z)
         for kept in factors:
-            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.0, f"{text} for all but one")
+            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.2, f"{name} for all but one")

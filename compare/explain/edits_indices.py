@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
 from collections.abc import Iterator
 
@@ -138,3 +139,26 @@ def _sliced(node: ast.Subscript, old: ast.Slice, field: str, bound: ast.expr | N
 
 def _subscript(node: ast.Subscript, inner: ast.expr) -> ast.expr:
     return ast.copy_location(ast.Subscript(node.value, inner, node.ctx), node)
+
+
+def strided(site: Site) -> Iterator[Proposal]:
+    """`x[i * s : i * s + n]` for `x[i : i + n]`: windows that lie apart by a number in reach."""
+    node = site.node
+    if not isinstance(node.lower, ast.Name) or node.upper is None:
+        return
+    for text, value in site.reach.scalars.items():
+        if value > 1 and value.is_integer() and text in site.reach.counts | site.reach.packed:
+            moved = binary(node.lower, ast.Mult(), parsed(text))
+            upper = _Times(node.lower.id, moved).visit(copy.deepcopy(node.upper))
+            new = ast.copy_location(ast.Slice(moved, upper, node.step), node)
+            yield Proposal(new, "", 0.0, f"windows {value:g}")
+
+
+class _Times(ast.NodeTransformer):
+    """Another expression for every occurrence of a name."""
+
+    def __init__(self, name: str, new: ast.expr) -> None:
+        self.name, self.new = name, new
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return self.new if node.id == self.name else node

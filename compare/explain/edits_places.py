@@ -6,15 +6,18 @@ import ast
 import itertools
 from collections.abc import Iterator
 
+from compare.explain.edits_calls import is_method
 from compare.explain.named import plain
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import binary, constant, number, parsed
 
 ALONG = frozenset(
     """sum mean softmax log_softmax amax max cat transpose roll size unsqueeze squeeze flip cumsum gather scatter
-    scatter_add index_select index_add swapaxes movedim permute diagonal unbind stack logsumexp select narrow""".split()
+    scatter_add index_select index_add swapaxes movedim permute diagonal unbind stack logsumexp select narrow
+    repeat_interleave split chunk""".split()
 )
-COUNTED = ("repeat_interleave", "split", "chunk")  # their first argument is a count, the second an axis
+POSITIONS = {"roll": 0, "narrow": 1, "select": 1}  # which of a method's arguments says where along the axis
+COUNTED = {"repeat_interleave": 0, "split": 0, "chunk": 0}  # and which is a count
 
 
 def number_changed(site: Site) -> Iterator[Proposal]:
@@ -28,6 +31,9 @@ def number_changed(site: Site) -> Iterator[Proposal]:
         tried = [value + 1, value - 1, -value, 0, 1, 2, -1, 3]
     else:
         tried = [-value, value * 2, value / 2, value + 1, value - 1, 0.0, 1.0, value * 10, value / 10]
+    above = site.place.parent
+    if isinstance(above, ast.BinOp) and isinstance(above.op, ast.Add | ast.Sub):
+        tried.remove(0)  # which is to leave the term out
     if cause == "wrong_factor":
         tried += [0.5, 2.0, 3.0, 4.0, 0.1, 0.2, 0.25]
     seen = {value}
@@ -62,18 +68,29 @@ def _cause_of_number(site: Site) -> str:
             return "clipped"
         if name == "range":
             return "some_samples"
-        if name in ALONG or (name in COUNTED and site.place.index is not None and site.place.index >= 1):
+        if name in ALONG and not _beside(call, name, site.place.index):
             return "wrong_axis"
+        if name in POSITIONS:
+            return "wrong_index"
         if name == "where":
             return "wrong_factor"
     if isinstance(above, ast.BinOp) and isinstance(above.op, ast.Pow) and site.place.field == "right":
         return "wrong_activation_derivative"
     if isinstance(above, ast.BinOp) and isinstance(above.op, ast.Add | ast.Sub):
         value = abs(constant(site.node) or 0)
+        other = above.left if site.place.field == "right" else above.right
+        if isinstance(site.evaluated(other), int) or ast.unparse(other) in site.reach.counts:
+            return "wrong_count"
         if 0 < value < 0.01:
             return "wrong_epsilon"
         return "wrong_activation_derivative" if value == 1 or not float(value).is_integer() else "wrong_count"
     return "wrong_l2" if site.in_penalty else "wrong_factor"
+
+
+def _beside(call: ast.Call, name: str, index: int | None) -> bool:
+    """Whether an argument is a place along an axis, or a count, and no axis itself."""
+    at = POSITIONS.get(name, COUNTED.get(name))
+    return at is not None and index == at + (0 if is_method(call) else 1)
 
 
 def name_replaced(site: Site) -> Iterator[Proposal]:

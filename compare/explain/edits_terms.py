@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from compare.explain.named import Term, plain
+from compare.explain.reach import Reach
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import binary, constant, names, number, parsed
 
 SCALARS = ("size", "number", "constant")
 SLOPE = "wrong_activation_derivative"
 PARTIAL = 60  # proposals a site where the shapes are not known
+BY_CHANCE = 0.3  # what a size costs that is a small number as well, where nothing speaks for it
 
 
 def factor(site: Site) -> Iterator[Proposal]:
@@ -30,8 +32,10 @@ def factor(site: Site) -> Iterator[Proposal]:
         cost = {"size": 0.0, "constant": 0.2, "number": 0.1}[term.role] + (0.6 if "**" in term.text else 0.0)
         t = parsed(term.text)
         if constant(node) is None:
-            yield Proposal(binary(node, ast.Div(), t), _cause(site, term, "/"), here + cost, f"/ {term.text}")
-            yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost + 0.1, f"* {term.text}")
+            for op, sign, more in ((ast.Div(), "/", 0.0), (ast.Mult(), "*", 0.1)):
+                more += BY_CHANCE if _by_chance(reach, term, sign) else 0.0
+                new = binary(node, op, t)
+                yield Proposal(new, _cause(site, term, sign), here + cost + more, f"{sign} {term.text}")
     if constant(node) is not None or (site.known and site.shape is None):
         return
     at = f" @ {ast.unparse(node)}" if isinstance(node, ast.Name) else ""
@@ -44,12 +48,21 @@ def factor(site: Site) -> Iterator[Proposal]:
         t = parsed(term.text)
         yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost, f"* {term.text}{at}")
         if term.role == "tensor":
-            yield Proposal(binary(node, ast.Div(), t), "missing_factor", here + cost + 0.4, f"/ {term.text}")
+            own = term.text == reach.target  # d(s c)/ds holds c, and what was written s c
+            cause = "wrong_operand" if own else "missing_factor"
+            yield Proposal(binary(node, ast.Div(), t), cause, here + cost + 0.4, f"/ {term.text}")
     own = ast.unparse(node)
     for term in reach.written:
         if _broadcasts(term.value, site) and term.text != own:
             t = parsed(term.text)
             yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + 0.9, f"* {term.text}{at}")
+
+
+def _by_chance(reach: Reach, term: Term, op: str) -> bool:
+    """Whether a size may as well be a plain number: nothing is averaged, or nothing was divided by it before."""
+    if term.role != "size" or term.value not in {t.value for t in reach.numbers if t.role == "number"}:
+        return False
+    return not reach.averages if op == "/" else term.value not in reach.divisors
 
 
 def _within_product(site: Site) -> bool:
@@ -222,10 +235,11 @@ def replaced(site: Site) -> Iterator[Proposal]:
         return
     if isinstance(node, ast.Call) and isinstance(site.place.parent, ast.Expr | ast.For):
         return
-    if site.known and isinstance(site.value, int | float) and isinstance(node, ast.Call | ast.Attribute):
-        for size in reach.sizes:
-            if size.text != ast.unparse(node):
-                yield Proposal(parsed(size.text), "wrong_count", -2.2, f"{ast.unparse(node)} {size.text}")
+    if site.known and isinstance(site.value, int | float):
+        cause = "wrong_axis" if shaping(site.place.parent) else "wrong_count"
+        for size in (*reach.sizes, *(t for t in reach.numbers if t.role == "constant" and t.text in reach.counts)):
+            if size.text != ast.unparse(node) and not isinstance(node, ast.UnaryOp):
+                yield Proposal(parsed(size.text), cause, -2.2, f"{ast.unparse(node)} {size.text}")
         return
     array = site.array
     if array is None:
@@ -249,6 +263,11 @@ def replaced(site: Site) -> Iterator[Proposal]:
         cost = {"derivative": -0.8, "mask": -0.2, "tensor": 0.0}.get(candidate.role, 0.5)
         cost += 0.08 * sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
         yield Proposal(parsed(candidate.text), cause, cost, candidate.text)
+
+
+def shaping(node: ast.AST) -> bool:
+    """Whether a call parts or joins axes."""
+    return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("reshape", "view", "unflatten")
 
 
 def _part(node: ast.expr, text: str) -> str:

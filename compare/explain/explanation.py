@@ -20,7 +20,7 @@ from compare.explain.bench import Bench
 from compare.explain.causes import CAUSES
 from compare.explain.evidence import evidence_of
 from compare.explain.gathered import Evidence
-from compare.explain.identify import exchanged, forgotten_path, identify, nearly
+from compare.explain.identify import exchanged, forgotten_path, identify, lower_precision, nearly
 from compare.explain.observe import Observation
 from compare.explain.searcher import Searcher
 
@@ -219,7 +219,9 @@ def _repaired(
             continue
         if searcher.harmless(which, row.name, seen) and all(searcher.holds(which, row.name, o) for o in others):
             like[row.name] = repair["key"]
-            better = exchanged([seen, *others], row.name)
+            better = exchanged([seen, *others], row.name) or lower_precision([seen, *others], row.name)
+            if better is None and repair["cause"] in IN_DOUBT:
+                better = nearly([seen, *others], row.name)
             if better is None and repair["cause"] in IN_DOUBT:
                 better = forgotten_path([seen, *others], row.name)
             if better is None and repair["cause"] == "unknown":

@@ -51,6 +51,11 @@ class Observation:
         sizes = [float(g.abs().max()) for g in both if g.numel() and bool(torch.isfinite(g).all())]
         return ROUNDING * max(sizes, default=0.0)
 
+    @functools.cached_property
+    def averages(self) -> bool:
+        """Whether J is made with a mean or a division anywhere."""
+        return any("Mean" in node.name() or "Div" in node.name() for node in makers(self.graph.J))
+
     def alike(self, a: Tensor, b: Tensor) -> bool:
         """Whether two gradients are the same formula's here."""
         return alike(a, b, floor=self.floor)

@@ -23,6 +23,9 @@ SEVERAL = 6  # counts along several axes that are looked at
 class Reach(Named):
     """The values that have a name at one point of a program."""
 
+    averages = True  # whether the forward divides or averages anywhere
+    divisors: frozenset[float] = frozenset()  # numbers that the program divides by
+
     @cached_property
     def sizes(self) -> list[Term]:
         """Sizes of what is in reach, as numbers that have a name or as expressions."""
@@ -88,6 +91,12 @@ class Reach(Named):
         return {text for text, z in pairs if plain(z) == self.target}
 
     @cached_property
+    def _own_parts(self) -> list[Tensor]:
+        """What a derivative of the target's own activation is the product of: a, 1 - a."""
+        own = [self.tensors[a] for a, (_, z) in self.activations.items() if plain(z) == self.target]
+        return [part for a in own for part in (a, 1 - a)]
+
+    @cached_property
     def masks(self) -> list[Term]:
         """Comparisons with zero, and tensors of zeros and ones."""
         found = [
@@ -117,6 +126,8 @@ class Reach(Named):
             found.append(Term(f"{term.text} * (1 - {term.text})", term.value * (1 - term.value), "complement"))
         for term in self.plain:
             found.append(Term(f"torch.log({term.text})", torch.log(term.value.abs().clamp_min(1e-300)), "power"))
+            if term.value.ndim > 1:
+                found.append(Term(f"{term.text}.sum(-1, keepdim=True)", term.value.sum(-1, keepdim=True), "power"))
         return found
 
     def products(self, shape: tuple[int, ...]) -> Iterator[Term]:
@@ -165,6 +176,10 @@ class Reach(Named):
                 return "missing_activation_derivative"
             if _same(new * term.value, old):
                 return "extra_derivative"
+        if any(_same(old * part, new) for part in self._own_parts if part.shape == old.shape):
+            return "missing_activation_derivative"
+        if _same(-old, new):
+            return "sign"
         for term in self.plain:
             factor = plain(term.text) in self.quantities and term.value.ndim and spreads(term.value, old)
             if factor and _same(old * term.value, new):

@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from compare.explain.candidates import Candidate, Candidates, Elsewhere
+from compare.explain.candidate import Candidate, Elsewhere
+from compare.explain.candidates import Candidates
 from compare.explain.shown import Shown, shown
 from compare.explain.trial import RESULT, compiled, gradient
 
@@ -54,6 +55,7 @@ class Search(Candidates):
                     self.trial, self.target, self.expected, self.inputs, self.quantities, self.deltas, self.others
                 )
                 second.upstream, second.after, second.floor = self.upstream, self.after, self.floor
+                second.averages = self.averages
                 before = shown([(site.place, proposal.new) for site, proposal in first.changes], self.trial)
                 found = second._round(time.monotonic() + share, [], pair=True)
             self.tried += second.tried
@@ -84,7 +86,7 @@ class Search(Candidates):
         candidates = self.ordered(like)
         found: list[tuple[float, Found]] = []
         for position, candidate in enumerate(candidates):
-            if position % 16 == 0 and time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 break
             if pair and position > 2000:
                 break

@@ -104,6 +104,7 @@ class Searcher:
             "deltas": seen.deltas(target),
             "after": seen.after(target) | {n: seen.local[n] for n in together},
             "together": list(together),
+            "averages": seen.averages,
             "floor": seen.floor,
             "like": like,
             "others": [(o.values, o.local[target], o.floor) for o in others if target in o.local],

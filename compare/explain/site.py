@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -48,6 +49,7 @@ class Site:
     reach: Reach
     value: Any = None  # of the expression, in a straight line of statements
     known: bool = False  # whether the value is known
+    evaluated: Callable[[ast.expr], Any] = lambda node: None  # what another expression would be here
 
     @property
     def node(self) -> Any:
