@@ -189,7 +189,7 @@ def branch(site: Site) -> Iterator[Proposal]:
     """x or y for `x if c else y`."""
     for kept, gone in ((site.node.body, site.node.orelse), (site.node.orelse, site.node.body)):
         if constant(kept) is None:
-            cause = _less(gone, kept) or _another(site, gone, kept) or meaning(site, kept, gone)
+            cause = _another(site, gone, kept) or meaning(site, kept, gone) or _less(gone, kept)
             yield Proposal(kept, cause, 0.0, "one branch")
 
 

@@ -27,14 +27,15 @@ def factor(site: Site) -> Iterator[Proposal]:
     held = names(node)
     here += 0.3 if held and held <= reach.inputs else 0.0  # not a weight, but what is handed on
     for term in (*reach.sizes, *reach.numbers):
-        if term.text == "2" and isinstance(node, ast.Constant):
-            continue
+        if term.role == "number" and (term.value < 1 or (term.text == "2" and isinstance(node, ast.Constant))):
+            continue  # `/ 2` says more than `* 0.5`
         cost = {"size": 0.0, "constant": 0.2, "number": 0.1}[term.role] + (0.6 if "**" in term.text else 0.0)
         t = parsed(term.text)
         if constant(node) is None:
             for op, sign, more in ((ast.Div(), "/", 0.0), (ast.Mult(), "*", 0.1)):
                 more += BY_CHANCE if _by_chance(reach, term, sign) else 0.0
-                new = binary(node, op, t)
+                ahead = term.role == "number" and sign == "*" and not isinstance(node, ast.BinOp)
+                new = binary(t, op, node) if ahead else binary(node, op, t)
                 yield Proposal(new, _cause(site, term, sign), here + cost + more, f"{sign} {term.text}")
     if constant(node) is not None or (site.known and site.shape is None):
         return

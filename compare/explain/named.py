@@ -110,10 +110,10 @@ class Named:
     def activations(self) -> dict[str, tuple[str, str]]:
         """{a: (function, z)} for each quantity that is a known function of another."""
         found: dict[str, tuple[str, str]] = {}
-        known = [n for n in self.tensors if plain(n) in self.quantities and n not in self.inputs]
+        known = [n for n in self.tensors if plain(n) in self.quantities]
         for a, z in itertools.permutations(known, 2):
             out, pre = self.tensors[a], self.tensors[z]
-            if a in found or out.shape != pre.shape or not out.numel():
+            if a in found or a in self.inputs or out.shape != pre.shape or not out.numel():
                 continue
             few, some = pre.reshape(-1)[:GLANCE], out.reshape(-1)[:GLANCE]
             for name, activation in ACTIVATIONS.items():
@@ -146,11 +146,11 @@ class Named:
     @cached_property
     def _leaky(self) -> list[tuple[str, str]]:
         """(a, z) where a is z above zero and a constant share of z below."""
-        known = [n for n in self.tensors if plain(n) in self.quantities and n not in self.inputs]
+        known = [n for n in self.tensors if plain(n) in self.quantities]
         found = []
         for a, z in itertools.permutations(known, 2):
             out, pre = self.tensors[a], self.tensors[z]
-            if out.shape != pre.shape or not bool((pre < 0).any()) or not bool((pre > 0).any()):
+            if a in self.inputs or out.shape != pre.shape or not bool((pre < 0).any()) or not bool((pre > 0).any()):
                 continue
             share = (out / pre)[pre < 0]
             if (

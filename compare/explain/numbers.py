@@ -189,7 +189,7 @@ class Numbers:
                     yield Candidate(f"some {number:.6g}", "wrong_factor", words)
 
 
-DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
 def rounded_to(given: Tensor, expected: Tensor) -> str | None:
