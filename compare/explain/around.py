@@ -32,12 +32,13 @@ class Around:
         target: str,
         inputs: frozenset[str],
         quantities: frozenset[str],
-        averages: bool = True,
+        averages: frozenset[float] = frozenset(),
     ) -> None:
         self.trial, self.snapshots = trial, snapshots
         self.target, self.inputs, self.quantities = target, inputs, quantities
         self.traced = Traced(trial)
         self.averages = averages
+        self.decay: float | None = None
         self.divisors = self._divisors()
 
     def value(self, place: Place, k: int, visit: int) -> tuple[Any, bool]:
@@ -78,7 +79,7 @@ class Around:
         nested: bool,
     ) -> Reach:
         reach = Reach(values, inputs, target, quantities, written, nested, self.trial.values)
-        reach.averages, reach.divisors = self.averages, self.divisors
+        reach.averages, reach.divisors, reach.decay = self.averages, self.divisors, self.decay
         return reach
 
     def _divisors(self) -> frozenset[float]:

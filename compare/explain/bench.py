@@ -62,7 +62,8 @@ class Bench:
         )
         search.after = {name: expected.double() for name, expected in asked["after"].items()}
         search.floor = asked["floor"]
-        search.together, search.averages = set(asked["together"]), asked["averages"]
+        search.together, search.decay = set(asked["together"]), asked["decay"]
+        search.averages = frozenset(asked["averages"])
         self.found = search.find(asked["seconds"], asked["like"])
         answer = {
             "found": [_described(each) for each in self.found],

@@ -58,7 +58,8 @@ class Candidates:
         self.after: dict[str, Tensor] = {}  # what steps that are right have to give once this one is
         self.until = math.inf  # by time.monotonic(): no further edits are proposed
         self.floor = 0.0  # what rounding leaves of a gradient that is zero
-        self.averages = True  # whether the forward divides or averages anywhere
+        self.averages: frozenset[float] = frozenset()  # numbers that the forward divides by
+        self.decay: float | None = None  # what the gradient lacks is this times the input itself
         self.together: set[str] = set()  # other wrong steps that the same edit has to mend
 
     def ordered(self, like: list[str]) -> list[Candidate]:
@@ -85,6 +86,7 @@ class Candidates:
         """Every edit at every place that may be edited."""
         allowed = self._allowed()
         self.around = Around(self.trial, self.snapshots, self.target, self.inputs, self.quantities, self.averages)
+        self.around.decay = self.decay
         traced = self.around.traced
         for rank, k in enumerate(sorted(allowed, reverse=True)):
             if time.monotonic() > self.until:
@@ -113,14 +115,16 @@ class Candidates:
             return
         at = Place(place.node, place.parent, place.field, place.index, place.above[1:] or (self.trial.statements[k],))
         value, known = self.around.value(place, k, visit)
-        if isinstance(place.parent, ast.Dict) and isinstance(place.node, ast.Name) and self.target not in self.inputs:
-            far += 1.2  # what is returned under this name is used elsewhere under its own
+        if isinstance(place.parent, ast.Dict) and isinstance(place.node, ast.Name):
+            far += 0.3 if self.target in self.inputs else 1.2  # what is returned is used elsewhere under its own name
         site = Site(at, reach, value, known, partial(self.around.evaluated, place=place, k=k, visit=visit))
-        counted = position(at)
+        counted = "" if site.in_shape else position(at)
         for edit in kinds:
             for proposal in itertools.islice(edit.proposals(site), self.most):
                 if cancels(place, proposal.new):
                     continue
+                if site.in_shape and (proposal.cause or edit.cause) == "wrong_index":
+                    proposal = replace(proposal, cause="wrong_count")
                 if counted and (proposal.cause or edit.cause) in ARITHMETIC:
                     proposal = replace(proposal, cause=counted)
                 yield Candidate([(site, proposal)], edit, edit.cost + proposal.cost + far, [k])

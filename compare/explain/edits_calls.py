@@ -169,6 +169,8 @@ def unwrap(site: Site) -> Iterator[Proposal]:
     }  # fmt: skip
     if name in ("len", "range", "zip", "enumerate", "reversed", "view", "t"):
         return
+    if name in ("relu", "sigmoid", "tanh", "exp") and isinstance(getattr(site.place.parent, "op", None), ast.MatMult):
+        causes[name] = "wrong_operand"  # a factor of a weight's gradient, or the weight: no slope and no mask
     yield Proposal(inner, causes.get(name, ""), 0.0 if name in causes else 0.5, f"no {name}")
     if name == "to" or name == "double":
         deeper = operand(inner) if isinstance(inner, ast.Call) else None

@@ -90,6 +90,9 @@ def _bounds(old: ast.Slice) -> Iterator[ast.Slice]:
         if lower is None and step is None and isinstance(upper, ast.UnaryOp):
             yield ast.Slice(upper.operand, None, None)
             yield ast.Slice(upper.operand, upper, None)
+            half = constant(upper)
+            if isinstance(half, int) and half < -1 and half % 2 == 0:
+                yield ast.Slice(number(-half // 2, upper), number(half // 2, upper), None)
 
 
 def _spelt(site: Site, node: ast.Subscript, inner: ast.JoinedStr) -> Iterator[Proposal]:

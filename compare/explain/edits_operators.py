@@ -52,8 +52,9 @@ def _scalar(site: Site) -> str:
 def sign(site: Site) -> Iterator[Proposal]:
     """-x for x, x for -x, b - a for a - b."""
     node = site.node
+    number_of = constant(node) is not None and not site.in_index and not site.inside(ast.Call)
     if (
-        (site.known and site.shape is None and not isinstance(site.value, float))
+        (not number_of and (site.known and site.shape is None and not isinstance(site.value, float)))
         or site.inside(ast.Tuple, ast.For, ast.Compare)
     ) and not isinstance(node, ast.BinOp):
         return  # a size, an index, a collection
@@ -149,7 +150,9 @@ def drop(site: Site) -> Iterator[Proposal]:
             cost = 1.5 if site.in_update else 0.0  # an update is left out as a whole
             yield Proposal(kept, _gone(site, gone, node.op), cost, f"/ {ast.unparse(gone)}")
     elif isinstance(node.op, ast.Pow):
-        yield Proposal(node.left, "wrong_activation_derivative", 0.6, "**")
+        slopes = {site.reach.target, *(n for pair in site.reach.activations.items() for n in (pair[0], pair[1][1]))}
+        cause = "wrong_activation_derivative" if site.in_slope or names(node.left) & slopes else "extra_derivative"
+        yield Proposal(node.left, "wrong_l2" if site.in_penalty else cause, 0.6, "**")
     elif isinstance(node.op, ast.MatMult):
         yield Proposal(node.left, "extra_derivative", 1.0, "@")
         yield Proposal(node.right, "extra_derivative", 1.0, "@")
@@ -167,8 +170,11 @@ def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
         return "missing_l2" if _nothing(site, gone) else "wrong_l2"
     if constant(gone) is not None:
         return "wrong_factor"
+    if isinstance(gone, ast.Compare):
+        return "wrong_mask"
     text = ast.unparse(gone)
-    if names(gone) == {site.reach.target} and site.reach.target not in site.reach.inputs and not site.inside(ast.Call):
+    calls = [a for a in site.place.above if isinstance(a, ast.Call) and ast.unparse(a.func)[-5:] != "where"]
+    if names(gone) == {site.reach.target} and site.reach.target not in site.reach.inputs and not calls:
         return "wrong_activation_derivative"  # the function's value, such as 0.1 z, where its slope belongs
     sizes = {term.text for term in site.reach.sizes} | {s.replace("[0]", "") for s in ("shape[0]",)}
     inverse = isinstance(gone, ast.BinOp) and isinstance(gone.op, ast.Div) and constant(gone.left) is not None
@@ -177,7 +183,7 @@ def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
         return "mean_twice" if text not in site.reach.scalars or text in sizes or inverse else "wrong_factor"
     if isinstance(op, ast.Mult) and count:
         return "missing_mean" if text in sizes else "wrong_factor"
-    return "wrong_mask" if isinstance(gone, ast.Compare) else "extra_derivative"
+    return "extra_derivative"
 
 
 def _nothing(site: Site, factor: ast.expr) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from compare.explain.edits_calls import is_method
 from compare.explain.named import plain
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import binary, constant, number, parsed
+from compare.explain.syntax import binary, constant, names, number, parsed
 
 ALONG = frozenset(
     """sum mean softmax log_softmax amax max cat transpose roll size unsqueeze squeeze flip cumsum gather scatter
@@ -18,6 +18,9 @@ ALONG = frozenset(
 )
 POSITIONS = {"roll": 0, "narrow": 1, "select": 1}  # which of a method's arguments says where along the axis
 COUNTED = {"repeat_interleave": 0, "split": 0, "chunk": 0}  # and which is a count
+
+
+ODD = (0.1, 0.2, 0.25, 4.0)  # numbers that are seldom what a factor is
 
 
 def number_changed(site: Site) -> Iterator[Proposal]:
@@ -37,15 +40,20 @@ def number_changed(site: Site) -> Iterator[Proposal]:
     if cause == "wrong_factor":
         tried += [0.5, 2.0, 3.0, 4.0, 0.1, 0.2, 0.25]
     seen = {value}
+    piecewise = site.inside(ast.Call)
     for other in tried:
         if other not in seen and not (isinstance(value, int) and isinstance(other, float) and other.is_integer()):
             seen.add(other)
-            yield Proposal(number(other, node), cause, 0.0, f"{value} {other}")
+            odd = other in ODD and not piecewise and other not in (2 * value, value / 2)
+            yield Proposal(number(other, node), cause, 0.6 if odd else 0.0, f"{value} {other}")
     if site.in_index or site.inside(ast.keyword):
         return
     for term in (*site.reach.sizes, *site.reach.numbers):
         if term.role in ("size", "constant") and cause in ("wrong_factor", "wrong_count"):
-            yield Proposal(parsed(term.text), "wrong_count" if term.role == "size" else cause, 0.8, term.text)
+            divides = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Div) and site.place.field == "right"
+            counted = term.role == "size" and divides and site.reach.averaged(term.value)
+            cost = 0.1 if counted else 0.8
+            yield Proposal(parsed(term.text), "wrong_count" if term.role == "size" else cause, cost, term.text)
         if term.role == "size" and value and cause in ("wrong_factor", "special_case"):
             yield Proposal(binary(node, ast.Div(), parsed(term.text)), "missing_mean", 0.6, f"/ {term.text}")
 
@@ -55,6 +63,10 @@ def _cause_of_number(site: Site) -> str:
     changed = next((a for a in site.place.above if isinstance(a, ast.AugAssign)), None)
     if changed is not None and isinstance(changed.target, ast.Subscript):
         return "special_case"
+    if _masked(site):
+        return "wrong_mask"
+    if site.in_shape:
+        return "wrong_count"
     if isinstance(above, ast.Compare) or site.inside(ast.Compare):
         return "special_case" if site.inside(ast.If, ast.IfExp) else "wrong_mask"
     if isinstance(above, ast.keyword):
@@ -85,6 +97,14 @@ def _cause_of_number(site: Site) -> str:
             return "wrong_epsilon"
         return "wrong_activation_derivative" if value == 1 or not float(value).is_integer() else "wrong_count"
     return "wrong_l2" if site.in_penalty else "wrong_factor"
+
+
+def _masked(site: Site) -> bool:
+    """Whether a number is what is written over the entries that a comparison picks: `dz[z < 0] = 0`."""
+    above = site.place.parent
+    if not isinstance(above, ast.Assign) or not isinstance(above.targets[0], ast.Subscript):
+        return False
+    return isinstance(above.targets[0].slice, ast.Compare)
 
 
 def _beside(call: ast.Call, name: str, index: int | None) -> bool:
@@ -140,6 +160,12 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
         cost += {"activation": 0.0, "layer": 0.1, "step": 0.1}.get(relation, 0.3)
         cost += 0.0 if plain(other) in reach.quantities else 0.3
         yield Proposal(parsed(other), cause_of_name(site, old, other), cost, f"{relation} {old} {other}")
+    if known is not None and isinstance(site.place.parent, ast.BinOp) and isinstance(site.place.parent.op, ast.Mult):
+        if bool((known == 0).any()) and not bool((known < 0).any()):
+            yield Proposal(parsed(f"({old} > 0)"), "wrong_activation_derivative", 0.5, "slope > 0")
+        for term in (*reach.derivatives, *reach.masks):  # a value where its slope belongs
+            if old in names(parsed(term.text)) and term.text != old and term.value.shape == known.shape:
+                yield Proposal(parsed(term.text), "wrong_activation_derivative", 0.5, f"slope {old}")
 
 
 def _steps(site: Site) -> Iterator[tuple[ast.AST, ast.AST]]:

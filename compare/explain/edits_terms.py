@@ -9,7 +9,7 @@ from torch import Tensor
 
 from compare.explain.named import Term, plain
 from compare.explain.reach import Reach
-from compare.explain.site import Proposal, Site
+from compare.explain.site import Proposal, Site, penalty
 from compare.explain.syntax import binary, constant, names, number, parsed
 
 SCALARS = ("size", "number", "constant")
@@ -61,9 +61,11 @@ def factor(site: Site) -> Iterator[Proposal]:
 
 def _by_chance(reach: Reach, term: Term, op: str) -> bool:
     """Whether a size may as well be a plain number: nothing is averaged, or nothing was divided by it before."""
-    if term.role != "size" or term.value not in {t.value for t in reach.numbers if t.role == "number"}:
+    if term.role != "size":
         return False
-    return not reach.averages if op == "/" else term.value not in reach.divisors
+    if op == "/":
+        return not reach.averaged(term.value)
+    return term.value in {t.value for t in reach.numbers if t.role == "number"} and term.value not in reach.divisors
 
 
 def _within_product(site: Site) -> bool:
@@ -130,8 +132,10 @@ def _complement(site: Site) -> str:
 
 
 def _penalised(site: Site) -> bool:
-    """Whether a penalty's constant stands in the expression already."""
-    return any(t.text in names(site.node) for t in site.reach.numbers if t.role == "constant")
+    """Whether a penalty's constant stands in the expression already, or a number times the quantity itself."""
+    if any(t.text in names(site.node) for t in site.reach.numbers if t.role == "constant"):
+        return True
+    return any(penalty(n, site.reach) for n in ast.walk(site.node) if isinstance(n, ast.BinOp))
 
 
 def whole(site: Site) -> bool:
@@ -163,7 +167,7 @@ def term(site: Site) -> Iterator[Proposal]:
         return
     if own and whole(site):
         for scalar in reach.numbers:
-            if scalar.role == "constant":
+            if scalar.role == "constant" and not (scalar.value == reach.decay and _penalised(site)):
                 t = parsed(f"{scalar.text} * {reach.target}")
                 cause = "wrong_l2" if _penalised(site) else "missing_l2"
                 yield Proposal(binary(node, ast.Add(), t), cause, here - 0.8, f"+ {scalar.text} own")
@@ -232,15 +236,21 @@ def term(site: Site) -> Iterator[Proposal]:
 def replaced(site: Site) -> Iterator[Proposal]:
     """A quantity, a derivative or a mask of the same shape in place of an expression."""
     node, reach = site.node, site.reach
-    if not site.in_arithmetic or constant(node) is not None or not isinstance(node, ast.expr):
+    if not (site.in_arithmetic or site.in_index) or constant(node) is not None or not isinstance(node, ast.expr):
         return
     if isinstance(node, ast.Call) and isinstance(site.place.parent, ast.Expr | ast.For):
+        return
+    if site.known and isinstance(site.value, int) and site.in_index:
+        for name in sorted(reach.counts - names(node)):
+            if name.isidentifier():
+                yield Proposal(parsed(name), "wrong_index", -1.8, f"{ast.unparse(node)} {name}")
         return
     if site.known and isinstance(site.value, int | float):
         cause = "wrong_axis" if shaping(site.place.parent) else "wrong_count"
         for size in (*reach.sizes, *(t for t in reach.numbers if t.role == "constant" and t.text in reach.counts)):
             if size.text != ast.unparse(node) and not isinstance(node, ast.UnaryOp):
-                yield Proposal(parsed(size.text), cause, -2.2, f"{ast.unparse(node)} {size.text}")
+                away = BY_CHANCE if reach.averaged(float(site.value)) and not reach.averaged(size.value) else 0.0
+                yield Proposal(parsed(size.text), cause, -2.2 + 6 * away, f"{ast.unparse(node)} {size.text}")
         return
     array = site.array
     if array is None:

@@ -20,7 +20,7 @@ from compare.explain.bench import Bench
 from compare.explain.causes import CAUSES
 from compare.explain.evidence import evidence_of
 from compare.explain.gathered import Evidence
-from compare.explain.identify import exchanged, forgotten_path, identify, lower_precision, nearly
+from compare.explain.identify import exchanged, forgotten_path, identify, lower_precision, nearly, unfinished
 from compare.explain.observe import Observation
 from compare.explain.searcher import Searcher
 
@@ -32,6 +32,7 @@ SHARE = 0.65  # of what is left of the time that the next step gets, where it is
 TOGETHER = 0.3  # share of the time for one edit that mends several steps
 CARRIED = 0.4  # share of a step's time that is spent on it as one that carries on a factor, where deltas carry one
 AT_LEAST = 0.5  # seconds for what numbers tell at once, such as a sign, when the search has taken all the time
+FEW, MANY = 6, 4096  # entries of a gradient on which edits are tried
 SEPARATOR = "\0"  # between the sentences of two languages
 WRONG = ("wrong", "invalid", "cancels", "imprecise")
 
@@ -166,6 +167,7 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
     if seen is None or row.name not in seen.local:
         return replace(row, cause="unknown")
     others = list(evidence.others(seen.condition, time.monotonic() + 0.2 * seconds))
+    seen, others = telling_most(seen, others, row.name)
     carried = seen.carrying(row.name)
     if carried is not seen and _tells(carried, row.name):  # two mistakes in one step: itself, and a factor that is kept
         share = CARRIED * (until - time.monotonic())
@@ -193,6 +195,15 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
         return replace(row, cause=told.cause, explanation=f"{shape}dJ/d{row.name}: {told.says}")
     unread = f"; its source was not searched: {searcher.why}" if searcher.why else ""
     return replace(row, cause="unknown", explanation=(row.explanation or evidence_of(seen, row.name)) + unread)
+
+
+def telling_most(seen: Observation, others: list[Observation], name: str) -> tuple[Observation, list[Observation]]:
+    """An observation in which a step has many entries first: of one or two, too many formulas are right."""
+    if seen.local[name].numel() >= FEW:
+        return seen, others
+    larger = [o for o in others if _tells(o, name) and o.given.keys() == seen.given.keys()]
+    best = next((o for o in larger if FEW <= o.local[name].numel() <= MANY), seen)
+    return best, [o for o in (seen, *others) if o is not best]
 
 
 def _repaired(
@@ -224,6 +235,8 @@ def _repaired(
                 better = nearly([seen, *others], row.name)
             if better is None and repair["cause"] in IN_DOUBT:
                 better = forgotten_path([seen, *others], row.name)
+            if better is None and (repair["pair"] or repair["cause"] == "unknown"):
+                better = unfinished([seen, *others], row.name)
             if better is None and repair["cause"] == "unknown":
                 better = identify([seen, *others], row.name, max(until, time.monotonic() + AT_LEAST))
             if better is not None:

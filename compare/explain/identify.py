@@ -42,6 +42,20 @@ def lower_precision(observations: Sequence[Observation], target: str) -> Finding
     return Finding("low_precision", f"it has been through {found.pop()}: compute it in the dtype of its inputs")
 
 
+def unfinished(observations: Sequence[Observation], target: str) -> Finding | None:
+    """The mistake of returning the gradient of what the forward makes of a quantity for that of the quantity itself."""
+    telling = [seen for seen in observations if Formulas(seen, target).tells]
+    common: set[str] | None = None
+    for seen in telling:
+        nearer = seen.order[: seen.order.index(target)] if target in seen.order else []
+        here = {n for n in nearer if n not in seen.inputs and seen.alike(seen.given[target], seen.local[n])}
+        common = here if common is None else common & here
+    if not common:
+        return None
+    last = max(common, key=telling[0].order.index)
+    return Finding("missing_activation_derivative", f"it is dJ/d{last} still: the derivative of {last} is left out")
+
+
 def forgotten_path(observations: Sequence[Observation], target: str) -> Finding | None:
     """The mistake of a gradient that is exactly what some of the uses of its quantity send back, not all of them."""
     telling = [numbers for seen in observations if (numbers := Formulas(seen, target)).tells]

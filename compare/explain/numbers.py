@@ -111,7 +111,7 @@ class Numbers:
         sizes = {t.text: t.value for t in self.reach.sizes}
         penalised = {t.text: t.value for t in self.reach.numbers if t.role == "constant"}
         for number in (*NUMBERS, *(-n for n in NUMBERS)):  # a small number that no mean speaks for is no size
-            if same(ratio, number) and (ratio > 1 or not self.seen.averages):
+            if same(ratio, number) and self._plain(ratio):
                 yield Candidate(f"* {number:g}", "wrong_factor", f"multiply it by {number:g}")
         for text, value in sizes.items():
             if same(ratio, 1 / value):
@@ -123,7 +123,7 @@ class Numbers:
                 verb = "multiply" if same(ratio, value) else "divide"
                 yield Candidate(f"{verb} {text}", "wrong_factor", f"{verb} it by {text}")
         for number in (*NUMBERS, *(-n for n in NUMBERS)):
-            if same(ratio, number) and not (ratio > 1 or not self.seen.averages):
+            if same(ratio, number) and not self._plain(ratio):
                 yield Candidate(f"* {number:g}", "wrong_factor", f"multiply it by {number:g}")
         for (n, a), (k, b) in itertools.permutations(sizes.items(), 2):
             if same(ratio, a / b):
@@ -136,6 +136,10 @@ class Numbers:
                         f"{words} {same(ratio, 1 / shifted)}", cause, f"a factor {ratio:g} is off: {words}?"
                     )
         yield Candidate(f"times {ratio:.9g}", "wrong_factor", f"multiply it by {ratio:.6g}")
+
+    def _plain(self, ratio: float) -> bool:
+        """Whether a factor is a number of its own: one over it is none that the forward divides by."""
+        return not any(same(1 / abs(ratio), size) for size in self.seen.averages)
 
     def permuted(self, given: Tensor) -> Iterator[Candidate]:
         """Transposed, reversed or shifted along an axis."""

@@ -17,7 +17,7 @@ from compare.check.evaluate import traced
 from compare.check.hooks import Forward, Graph
 from compare.check.scale import Convention
 from compare.explain.named import tensor
-from compare.explain.paths import makers, node_of
+from compare.explain.paths import divisors, makers, node_of
 
 ROUNDING = 1e-14  # of the largest gradient
 
@@ -52,9 +52,9 @@ class Observation:
         return ROUNDING * max(sizes, default=0.0)
 
     @functools.cached_property
-    def averages(self) -> bool:
-        """Whether J is made with a mean or a division anywhere."""
-        return any("Mean" in node.name() or "Div" in node.name() for node in makers(self.graph.J))
+    def averages(self) -> frozenset[float]:
+        """The numbers that J is divided by on its way, in a mean or by itself."""
+        return divisors(self.graph.J)
 
     def alike(self, a: Tensor, b: Tensor) -> bool:
         """Whether two gradients are the same formula's here."""
@@ -80,6 +80,15 @@ class Observation:
             moved = self.expect(kept | {other: self.given[other] * 1.5 + 0.1})
             right = [n for n in right if n in moved and torch.equal(moved[n], expected[n])]
         return {n: expected[n] for n in right if n in expected}
+
+    def decay(self, target: str) -> float | None:
+        """c where the given gradient of an input lacks c times the input itself, as that of a penalty."""
+        given, own = self.given.get(target), tensor(self.values.get(target))
+        if given is None or own is None or target not in self.inputs or own.numel() < 2 or given.shape != own.shape:
+            return None
+        error = self.local[target].double() - given.double()
+        share = float((error * own).sum() / (own * own).sum())
+        return share if share and alike(error, share * own) else None
 
     @functools.cached_property
     def right(self) -> list[str]:

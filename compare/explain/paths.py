@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -60,3 +61,30 @@ def contributions(graph: Graph, target: str, deltas: Mapping[str, Tensor]) -> li
         for handle in handles:
             handle.remove()
     return [each for each in found if each.shape == tensor.shape]
+
+
+def divisors(tensor: Tensor) -> frozenset[float]:
+    """The numbers that what makes a tensor divides by: in means, averaged losses, by itself, or times one over them."""
+    found: set[float] = set()
+    for node in makers(tensor):
+        try:
+            found |= set(_divided(node))
+        except (RuntimeError, AttributeError):  # a node that keeps nothing, or keeps it no longer
+            continue
+    return frozenset(found)
+
+
+def _divided(node: Any) -> Iterator[float]:
+    name = node.name()
+    if name.startswith("MeanBackward"):
+        sizes = node._saved_self_sym_sizes
+        along = getattr(node, "_saved_dim", ())
+        yield float(math.prod(sizes[d % len(sizes)] for d in along) if along else math.prod(sizes))
+    elif name.startswith("NllLoss"):
+        yield float(node._saved_total_weight)
+    elif getattr(node, "_saved_reduction", 0) == 1:
+        yield float(node._saved_target.numel())
+    elif name.startswith(("DivBackward", "MulBackward")):
+        other = node._saved_other
+        if isinstance(other, Tensor) and other.numel() == 1 and float(other):
+            yield float(other) if name.startswith("Div") else 1 / float(other)

@@ -23,8 +23,13 @@ SEVERAL = 6  # counts along several axes that are looked at
 class Reach(Named):
     """The values that have a name at one point of a program."""
 
-    averages = True  # whether the forward divides or averages anywhere
+    averages: frozenset[float] = frozenset()  # numbers that the forward divides by
     divisors: frozenset[float] = frozenset()  # numbers that the program divides by
+    decay: float | None = None  # of a penalty on the target that has no name in reach
+
+    def averaged(self, size: float) -> bool:
+        """Whether the forward divides by this number, as far as that is known."""
+        return any(abs(size - other) < 1e-6 * other for other in self.averages)
 
     @cached_property
     def sizes(self) -> list[Term]:
@@ -66,6 +71,8 @@ class Reach(Named):
         """Plain numbers and the derivation's own constants."""
         plain_numbers = [Term(f"{v:g}", v, "number") for v in (2.0, 0.5, 3.0, 4.0, 0.25)]
         own = [Term(n, v, "constant") for n, v in self.scalars.items() if not self.counted(n) and v != 0]
+        if self.decay is not None and not any(abs(t.value - self.decay) < 1e-9 * abs(self.decay) for t in own):
+            own.append(Term(f"{self.decay:.6g}", self.decay, "constant"))
         own += [Term(f"(1 - {t.text})", 1 - t.value, "constant") for t in own if 0 < t.value < 1]
         roots = [Term(f"{s.text} ** 0.5", math.sqrt(s.value), "size") for s in self.sizes]
         return [*own, *plain_numbers, *roots]

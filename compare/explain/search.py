@@ -189,9 +189,9 @@ def _merged(first: list[Shown], second: list[Shown]) -> list[Shown]:
 def _moved(first: str, second: str) -> bool:
     """Whether one edit takes a term or factor out and the other puts the same one in elsewhere."""
     (out, gone), (put, new) = (key.partition(": ")[::2] for key in (first, second))
-    if out != "take a factor or term out":
+    if out != "take a factor or term out" or gone[2:] != new[2:].partition(" @ ")[0]:
         return False
-    return put in ("put a term in", "put a factor in") and gone[2:] == new[2:].partition(" @ ")[0]
+    return put == ("put a term in" if gone[0] == "-" else "put a factor in")
 
 
 def _joined(first: str, second: str) -> str:

@@ -120,6 +120,13 @@ class Site:
         chain = (*self.place.above, self.node)
         return any(isinstance(a, ast.Subscript) and below is a.slice for a, below in itertools.pairwise(chain))
 
+    @cached_property
+    def in_shape(self) -> bool:
+        """Whether the place says which entry of a shape is read: what is wrong there is a count."""
+        chain = (*self.place.above, self.node)
+        shapes = (a for a in chain if isinstance(a, ast.Subscript) and isinstance(a.value, ast.Attribute))
+        return any(a.value.attr == "shape" for a in shapes if isinstance(a.value, ast.Attribute))
+
     def inside(self, *kinds: type[ast.AST]) -> bool:
         """Whether the place lies below such a node in its statement."""
         return any(isinstance(above, kinds) for above in self.place.above)
@@ -137,6 +144,9 @@ def updates(statement: ast.AST) -> bool:
 
 
 def penalty(term: ast.AST, reach: Reach) -> bool:
-    """Whether a term is a constant of the derivation times the quantity whose gradient is computed."""
+    """Whether a term is a constant of the derivation, or a number, times the quantity whose gradient is computed."""
     found = names(term)
-    return reach.target in found and any(t.text in found for t in reach.numbers if t.role == "constant")
+    if reach.target not in found or reach.target not in reach.inputs:
+        return False
+    scaled = isinstance(term, ast.BinOp) and found == {reach.target} and constant(term.left) is not None
+    return scaled or any(t.text in found for t in reach.numbers if t.role == "constant")
