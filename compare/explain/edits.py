@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from compare.explain import (
+    edits_brackets,
     edits_calls,
+    edits_factors,
     edits_formulas,
     edits_indices,
     edits_operators,
     edits_order,
     edits_places,
+    edits_replaced,
     edits_statements,
     edits_terms,
 )
@@ -124,7 +127,7 @@ EDITS: tuple[Edit, ...] = (
     Edit(
         "move a bracket",
         (ast.BinOp, ast.Call),
-        edits_operators.bracket,
+        edits_brackets.bracket,
         "order_of_operations",
         "move a bracket",
         2.2,
@@ -234,7 +237,7 @@ EDITS: tuple[Edit, ...] = (
     Edit(
         "put a factor in",
         (ast.expr,),
-        edits_terms.factor,
+        edits_factors.factor,
         "missing_factor",
         "take a factor or term out",
         2.2,
@@ -254,7 +257,7 @@ EDITS: tuple[Edit, ...] = (
     Edit(
         "replace an expression",
         (ast.BinOp, ast.Call, ast.UnaryOp),
-        edits_terms.replaced,
+        edits_replaced.replaced,
         "wrong_operand",
         "replace an expression",
         3.4,

@@ -7,7 +7,6 @@ import copy
 from collections.abc import Iterator
 
 from compare.explain.activations import ACTIVATIONS
-from compare.explain.edits_terms import whole
 from compare.explain.meaning import factors_of
 from compare.explain.named import plain, spreads
 from compare.explain.site import Proposal, Site
@@ -17,7 +16,7 @@ from compare.explain.syntax import binary, constant, method, names, number, pars
 def product(site: Site) -> Iterator[Proposal]:
     """The product of two quantities in reach in place of a whole right-hand side that is put together otherwise."""
     node, array = site.node, site.array
-    if array is None or not whole(site) or site.reach.target not in site.reach.inputs:
+    if array is None or not site.whole or site.reach.target not in site.reach.inputs:
         return
     for candidate in site.reach.products(tuple(array.shape)):
         if not bool((candidate.value == array).all()):
@@ -65,7 +64,7 @@ class _Within(ast.NodeTransformer):
 def throughout(site: Site) -> Iterator[Proposal]:
     """`g * w` for every g of an expression in which it occurs more than once."""
     node, reach = site.node, site.reach
-    if not whole(site) or not isinstance(node, ast.BinOp) or site.array is None:
+    if not site.whole or not isinstance(node, ast.BinOp) or site.array is None:
         return
     texts = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
     for name in sorted({t for t in texts if texts.count(t) > 1 and t in reach.tensors}):

@@ -31,16 +31,19 @@ def makers(tensor: Tensor) -> set[Any]:
     return seen
 
 
-def contributions(graph: Graph, target: str, deltas: Mapping[str, Tensor]) -> list[Tensor]:
-    """What each consumer of `target` sends back to it, given these deltas; their sum is its local gradient."""
+def contributions(graph: Graph, target: str, deltas: Mapping[str, Tensor]) -> list[tuple[Tensor, str]]:
+    """What each consumer of `target` sends back to it, given these deltas; their sum is its local gradient.
+
+    With each the operation that it is, such as "mean" or "sub".
+    """
     tensor = graph.quantities[target]
     place, number = node_of(tensor), tensor.output_nr
-    found: list[Tensor] = []
+    found: list[tuple[Tensor, str]] = []
     handles: list[Any] = []
 
-    def taker(indices: list[int]) -> Callable[[Any, Any], None]:
+    def taker(indices: list[int], name: str) -> Callable[[Any, Any], None]:
         def take(inputs: Any, outputs: Any) -> None:
-            found.extend(inputs[i].detach().clone() for i in indices if inputs[i] is not None)
+            found.extend((inputs[i].detach().clone(), name) for i in indices if inputs[i] is not None)
 
         return take
 
@@ -53,14 +56,14 @@ def contributions(graph: Graph, target: str, deltas: Mapping[str, Tensor]) -> li
         seen.add(node)
         uses = [i for i, (after, nr) in enumerate(node.next_functions) if after is place and nr == number]
         if uses:
-            handles.append(node.register_hook(taker(uses)))
+            handles.append(node.register_hook(taker(uses, node.name().partition("Backward")[0].lower())))
         waiting += [after for after, _ in node.next_functions]
     try:
         graph.gradients(deltas)
     finally:
         for handle in handles:
             handle.remove()
-    return [each for each in found if each.shape == tensor.shape]
+    return [each for each in found if each[0].shape == tensor.shape]
 
 
 def divisors(tensor: Tensor) -> frozenset[float]:

@@ -91,6 +91,33 @@ class Site:
         )
 
     @cached_property
+    def whole(self) -> bool:
+        """Whether the expression is all that is assigned, returned or put under a key."""
+        return isinstance(self.place.parent, ast.Assign | ast.AugAssign | ast.Dict | ast.Return)
+
+    @cached_property
+    def is_value(self) -> bool:
+        """Whether the expression is a number or an array, to which factors and terms can be put."""
+        node = self.node
+        if not self.in_arithmetic:
+            return False
+        if isinstance(
+            node, ast.Dict | ast.Tuple | ast.List | ast.Constant | ast.GeneratorExp | ast.Lambda | ast.JoinedStr
+        ):
+            return constant(node) is not None and not self.inside(ast.Subscript)
+        if isinstance(node, ast.Compare) or not isinstance(node, ast.expr):
+            return False
+        return not (isinstance(node, ast.Call) and isinstance(self.place.parent, ast.Expr | ast.For))
+
+    def takes(self, value: Tensor) -> bool:
+        """Whether a factor leaves the shape of the expression as it is; True where neither is known."""
+        if self.shape is None:
+            return not self.known
+        if value.ndim > len(self.shape):
+            return False
+        return all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(self.shape), strict=False))
+
+    @cached_property
     def in_penalty(self) -> bool:
         """Whether the expression stands in a term that holds the quantity whose gradient this is: a penalty's."""
         if self.reach.target not in self.reach.inputs:
