@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 from collections.abc import Iterator
+
+import torch
 
 from compare.explain.activations import ACTIVATIONS
 from compare.explain.meaning import factors_of
-from compare.explain.named import plain, spreads
+from compare.explain.named import ALIKE, plain, spreads, tensor
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import binary, constant, method, names, number, parsed
 
@@ -95,7 +98,7 @@ def full_jacobian(site: Site) -> Iterator[Proposal]:
 
 
 def slope(site: Site) -> Iterator[Proposal]:
-    """delta * sigma'(z) for delta * b * c: the derivative of the target's own activation for all factors but one.
+    """delta * sigma'(z) for delta * b * c: the derivative of the target's own activation for all factors but some.
 
     Where the forward gives its activation no name, that of any known function of the target.
     """
@@ -103,14 +106,43 @@ def slope(site: Site) -> Iterator[Proposal]:
     above, z = site.place.parent, site.reach.target
     if len(factors) < 2 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
         return
-    own = sorted(site.reach.own_slopes)
-    if len(factors) > 2:
-        for text in own:
-            for kept in factors:
-                yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", -1.4, f"{text} for all but one")
+    own = [(a, name) for a, (name, pre) in sorted(site.reach.activations.items()) if plain(pre) == plain(z)]
+    for a, name in own if len(factors) > 2 else ():
+        text = ACTIVATIONS[name].text.format(a=a, z=site.reach.activations[a][1])
+        for kept, others in _parted(factors):
+            cause = _misplaced(site, others, a, name)
+            yield Proposal(binary(kept, ast.Mult(), parsed(text)), cause, -1.4, f"{text} for the others")
     if own or z not in site.reach.tensors or site.shape != tuple(site.reach.tensors[z].shape):
         return
     for name, activation in ACTIVATIONS.items():
         text = activation.text.format(a=activation.call.format(z=z), z=z)
-        for kept in factors:
-            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.2, f"{name} for all but one")
+        for kept, _ in _parted(factors):
+            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.2, f"{name} for the others")
+
+
+def _parted(factors: list[ast.expr]) -> Iterator[tuple[ast.expr, list[ast.expr]]]:
+    """What of a product may stay, and the rest: one factor, or the first ones, or the last ones."""
+    some = [[k] for k in range(len(factors))]
+    some += [
+        each for k in range(2, len(factors)) for each in (list(range(k)), list(range(len(factors) - k, len(factors))))
+    ]
+    for kept in some:
+        stays = [factors[k] for k in kept]
+        yield _product(stays), [f for k, f in enumerate(factors) if k not in kept]
+
+
+def _product(factors: list[ast.expr]) -> ast.expr:
+    return functools.reduce(lambda x, y: binary(x, ast.Mult(), y), factors)
+
+
+def _misplaced(site: Site, factors: list[ast.expr], a: str, name: str) -> str:
+    """The mistake of factors that are the right derivative at the wrong place, or that of another layer."""
+    value = tensor(site.evaluated(_product(factors)))
+    out, pre, activation = site.reach.tensors[a], site.reach.tensors[site.reach.activations[a][1]], ACTIVATIONS[name]
+    if value is None or value.shape != out.shape:
+        return ""
+    fed = activation.derivative(activation.function(out), out), activation.derivative(pre, pre)
+    if any(torch.allclose(value, other, rtol=ALIKE) for other in fed):
+        return "derivative_at_wrong_place"
+    slopes = (t.value for t in site.reach.derivatives if t.value.shape == value.shape)
+    return "wrong_layer" if any(torch.allclose(value, other, rtol=ALIKE) for other in slopes) else ""

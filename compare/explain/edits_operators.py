@@ -11,7 +11,7 @@ from torch import Tensor
 
 from compare.explain.edits_places import cause_of_name
 from compare.explain.meaning import meaning
-from compare.explain.site import Proposal, Site, penalty
+from compare.explain.site import Proposal, Site, is_slope, penalty
 from compare.explain.syntax import attribute, binary, constant, method, names, negative
 
 MATMUL = ("matmul", "mm", "dot", "bmm")
@@ -151,7 +151,8 @@ def drop(site: Site) -> Iterator[Proposal]:
             yield Proposal(kept, _gone(site, gone, node.op), cost, f"/ {ast.unparse(gone)}")
     elif isinstance(node.op, ast.Pow):
         slopes = {site.reach.target, *(n for pair in site.reach.activations.items() for n in (pair[0], pair[1][1]))}
-        cause = "wrong_activation_derivative" if site.in_slope or names(node.left) & slopes else "extra_derivative"
+        slope = site.in_slope or is_slope(node.left) or names(node.left) & slopes
+        cause = "wrong_activation_derivative" if slope else "extra_derivative"
         yield Proposal(node.left, "wrong_l2" if site.in_penalty else cause, 0.6, "**")
     elif isinstance(node.op, ast.MatMult):
         yield Proposal(node.left, "extra_derivative", 1.0, "@")

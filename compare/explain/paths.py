@@ -89,5 +89,6 @@ def _divided(node: Any) -> Iterator[float]:
         yield float(node._saved_target.numel())
     elif name.startswith(("DivBackward", "MulBackward")):
         other = node._saved_other
-        if isinstance(other, Tensor) and other.numel() == 1 and float(other):
-            yield float(other) if name.startswith("Div") else 1 / float(other)
+        number = float(other.detach()) if isinstance(other, Tensor) and other.numel() == 1 else 0.0
+        if number:
+            yield number if name.startswith("Div") else 1 / number

@@ -92,12 +92,6 @@ class Reach(Named):
         return [term for _, term in sorted(found, key=lambda each: each[0])]
 
     @cached_property
-    def own_slopes(self) -> set[str]:
-        """The derivatives of the target's own activation: what a delta lacks or has wrong more often than anything."""
-        pairs = {(ACTIVATIONS[name].text.format(a=a, z=z), z) for a, (name, z) in self.activations.items()}
-        return {text for text, z in pairs if plain(z) == self.target}
-
-    @cached_property
     def _own_parts(self) -> list[Tensor]:
         """What a derivative of the target's own activation is the product of: a, 1 - a."""
         own = [self.tensors[a] for a, (_, z) in self.activations.items() if plain(z) == self.target]

@@ -133,8 +133,7 @@ class Site:
     @cached_property
     def in_slope(self) -> bool:
         """Whether the expression stands in a formula such as 1 - a ** 2 or a * (1 - a)."""
-        above = [a for a in (*self.place.above, self.node) if isinstance(a, ast.BinOp)]
-        return any(isinstance(a.op, ast.Sub) and constant(a.left) == 1 for a in above)
+        return any(is_slope(a) for a in (*self.place.above, self.node))
 
     @cached_property
     def in_update(self) -> bool:
@@ -157,6 +156,11 @@ class Site:
     def inside(self, *kinds: type[ast.AST]) -> bool:
         """Whether the place lies below such a node in its statement."""
         return any(isinstance(above, kinds) for above in self.place.above)
+
+
+def is_slope(node: ast.AST) -> bool:
+    """Whether an expression reads 1 - a."""
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and constant(node.left) == 1
 
 
 def updates(statement: ast.AST) -> bool:
