@@ -31,6 +31,7 @@ IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "order_of_ope
 SHARE = 0.65  # of what is left of the time that the next step gets, where it is not the last
 TOGETHER = 0.3  # share of the time for one edit that mends several steps
 CARRIED = 0.4  # share of a step's time that is spent on it as one that carries on a factor, where deltas carry one
+LOADED = 0.25  # share of the time, 2 s at most, that is left for the search however long its child took to start
 AT_LEAST = 0.5  # seconds for what numbers tell at once, such as a sign, when the search has taken all the time
 FEW, MANY = 6, 4096  # entries of a gradient on which edits are tried
 SEPARATOR = "\0"  # between the sentences of two languages
@@ -64,7 +65,7 @@ def explain(
     evidence = Evidence(forward, backward, inputs, [row.condition for row in wrong], seed)
     with Searcher(backward, bench) as searcher:
         searcher.start(seconds)
-        deadline = max(started + seconds, time.monotonic() + AT_LEAST)
+        deadline = max(started + seconds, time.monotonic() + min(LOADED * seconds, 2.0))
         like: dict[str, str] = {}
         explained |= {n: _in(language, r) for n, r in at_once(wrong, evidence, searcher, TOGETHER * seconds).items()}
         wrong = [row for row in wrong if row.name not in explained]
