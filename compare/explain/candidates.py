@@ -28,6 +28,8 @@ ARITHMETIC = (
     *("sign", "wrong_factor", "extra_derivative", "order_of_operations"),
     *("missing_factor", "missing_mean", "special_case"),
 )
+EDITED = tuple({kind for edit in EDITS for kind in edit.pattern})
+LIKELY = 2.0  # cost of an edit up to which it is looked for everywhere before any other
 MOST = 40_000  # candidates of one step
 REPEATED = 24  # places where one edit applies, beyond which it is not tried at all of them at once
 
@@ -83,43 +85,49 @@ class Candidates:
         return sorted([*singles, *together], key=lambda c: c.cost)
 
     def singles(self) -> Iterator[Candidate]:
-        """Every edit at every place that may be edited."""
+        """Every edit at every place that may be edited: the likely kinds of edit everywhere first."""
+        sites = list(self._sites())
+        for likely in (True, False):
+            for site, k, far in sites:
+                if time.monotonic() > self.until:
+                    return
+                yield from self._proposed(site, k, far, likely)
+
+    def _sites(self) -> Iterator[tuple[Site, int, float]]:
+        """The places that may be edited, with the number of their statement, and how far they are from the end."""
         allowed = self._allowed()
         self.around = Around(self.trial, self.snapshots, self.target, self.inputs, self.quantities, self.averages)
         self.around.decay = self.decay
         traced = self.around.traced
         for rank, k in enumerate(sorted(allowed, reverse=True)):
-            if time.monotonic() > self.until:
-                return
             statement = self.trial.statements[k]
             statement.siblings = self.trial.statements  # type: ignore[attr-defined]
             reaches: dict[int, tuple[Reach, int]] = {}
-            holder = ast.Module([statement], [])
-            for place in places(holder):
-                if not traced.reached(place.node):
-                    continue
+            for place in places(ast.Module([statement], [])):
                 if time.monotonic() > self.until:
                     return
+                if not traced.reached(place.node) or isinstance(place.node, ast.FunctionDef):
+                    continue
+                if not isinstance(place.node, EDITED) or elsewhere(place, statement, self.target):
+                    continue
                 at = traced.statement.get(id(place.node), 0)
                 if at not in reaches:
                     reaches[at] = self.around.within(place.node, k)
-                yield from self._proposed(place, *reaches[at], k, 0.12 * min(rank, 8))
+                reach, visit = reaches[at]
+                value, known = self.around.value(place, k, visit)
+                evaluated = partial(self.around.evaluated, place=place, k=k, visit=visit)
+                above = place.above[1:] or (statement,)
+                own = Place(place.node, place.parent, place.field, place.index, above)
+                yield Site(own, reach, value, known, evaluated), k, 0.12 * min(rank, 8)
 
-    def _proposed(self, place: Place, reach: Reach, visit: int, k: int, far: float) -> Iterator[Candidate]:
-        if isinstance(place.node, ast.stmt) and isinstance(place.node, ast.FunctionDef):
-            return
-        if elsewhere(place, self.trial.statements[k], self.target):
-            return
-        kinds = [edit for edit in EDITS if isinstance(place.node, edit.pattern)]
-        if not kinds:
-            return
-        at = Place(place.node, place.parent, place.field, place.index, place.above[1:] or (self.trial.statements[k],))
-        value, known = self.around.value(place, k, visit)
+    def _proposed(self, site: Site, k: int, far: float, likely: bool) -> Iterator[Candidate]:
+        place = site.place
         if isinstance(place.parent, ast.Dict) and isinstance(place.node, ast.Name):
             far += 0.3 if self.target in self.inputs else 1.2  # what is returned is used elsewhere under its own name
-        site = Site(at, reach, value, known, partial(self.around.evaluated, place=place, k=k, visit=visit))
-        counted = "" if site.in_shape else position(at)
-        for edit in kinds:
+        counted = "" if site.in_shape else position(place)
+        for edit in EDITS:
+            if (edit.cost <= LIKELY) != likely or not isinstance(place.node, edit.pattern):
+                continue
             for proposal in itertools.islice(edit.proposals(site), self.most):
                 if cancels(place, proposal.new):
                     continue

@@ -96,9 +96,13 @@ class Observation:
         return [n for n, g in self.given.items() if n in self.local and self.alike(g, self.local[n])]
 
     def carrying(self, target: str) -> Observation:
-        """The same, where the gradient of `target` carries on the factor of the delta before it, as dZ = A - Y does."""
+        """The same, where the delta of `target` carries on the factor of the one before it, as dZ = A - Y does.
+
+        What is returned for an input is used by nothing that could undo a factor.
+        """
         factors = [self.scale.get(n, 1.0) for n in self.deltas(target)]
-        if target in self.scale or target not in self.local or not factors or factors[-1] == 1.0:
+        final = target in self.inputs or target in self.scale or target not in self.local
+        if final or not factors or factors[-1] == 1.0:
             return self
         return replace(self, local=self.local | {target: self.local[target] * factors[-1]})
 
