@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from torch import Tensor
+
 from compare.explain.named import Term, plain
 from compare.explain.reach import Reach
 from compare.explain.site import Proposal, Site
@@ -88,6 +90,8 @@ def _cause(site: Site, term: Term, op: str) -> str:
         return "wrong_factor"
     if term.role in ("written", "complement") and site.reach.slope(term.text):
         return "missing_activation_derivative"
+    if term.role in ("tensor", "written") and _chooses(term.value):
+        return "wrong_mask"
     if term.role == "mask":
         return "missing_activation_derivative" if ">" in term.text else "wrong_mask"
     if term.role == "derivative":
@@ -98,3 +102,8 @@ def _cause(site: Site, term: Term, op: str) -> str:
         if own[plain(a)] == plain(site.reach.target):
             return "missing_activation_derivative"
     return "missing_factor"
+
+
+def _chooses(value: Tensor) -> bool:
+    """Whether a factor is a mask: nothing but zeros and ones, and both of them."""
+    return bool(((value == 0) | (value == 1)).all()) and bool((value == 0).any()) and bool((value == 1).any())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from compare.explain.edits_calls import is_method
 from compare.explain.named import plain
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import binary, constant, names, number, parsed
+from compare.explain.syntax import base, binary, constant, names, number, parsed
 
 ALONG = frozenset(
     """sum mean softmax log_softmax amax max cat transpose roll size unsqueeze squeeze flip cumsum gather scatter
@@ -55,7 +55,8 @@ def number_changed(site: Site) -> Iterator[Proposal]:
             cost = 0.1 if counted else 0.8
             yield Proposal(parsed(term.text), "wrong_count" if term.role == "size" else cause, cost, term.text)
         if term.role == "size" and value and cause in ("wrong_factor", "special_case"):
-            yield Proposal(binary(node, ast.Div(), parsed(term.text)), "missing_mean", 0.6, f"/ {term.text}")
+            late = "order_of_operations" if _divided_before(site) else "missing_mean"
+            yield Proposal(binary(node, ast.Div(), parsed(term.text)), late, 0.6, f"/ {term.text}")
 
 
 def _cause_of_number(site: Site) -> str:
@@ -97,6 +98,20 @@ def _cause_of_number(site: Site) -> str:
             return "wrong_epsilon"
         return "wrong_activation_derivative" if value == 1 or not float(value).is_integer() else "wrong_count"
     return "wrong_l2" if site.in_penalty else "wrong_factor"
+
+
+def _divided_before(site: Site) -> bool:
+    """Whether a number is added to entries of what has been divided as a whole before: `d /= m; d[rows, y] -= 1`."""
+    changed = site.place.parent
+    if not isinstance(changed, ast.AugAssign) or not isinstance(changed.target, ast.Subscript):
+        return False
+    before = [s for s in getattr(changed, "siblings", ()) if s.lineno < changed.lineno]
+    made = [s for s in before if isinstance(s, ast.AugAssign | ast.Assign) and base(changed.target) in _targets(s)]
+    return any(isinstance(n, ast.Div) for s in made for n in ast.walk(s))
+
+
+def _targets(statement: ast.Assign | ast.AugAssign) -> set[str]:
+    return set(map(base, [statement.target] if isinstance(statement, ast.AugAssign) else statement.targets))
 
 
 def _masked(site: Site) -> bool:
