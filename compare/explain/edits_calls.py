@@ -198,7 +198,7 @@ def wrap(site: Site) -> Iterator[Proposal]:
     node = site.node
     if not site.in_arithmetic or constant(node) is not None or isinstance(node, ast.Call | ast.Dict | ast.Tuple):
         return
-    if (site.known and site.shape is None) or isinstance(site.place.parent, ast.Attribute):
+    if site.known and site.shape is None:
         return
     for name in ("sigmoid", "tanh", "exp", "log", "sqrt", "sign"):
         yield Proposal(call(parsed(f"torch.{name}"), node), "wrong_activation_derivative", 0.3, name)

@@ -52,7 +52,7 @@ def _scalar(site: Site) -> str:
 def sign(site: Site) -> Iterator[Proposal]:
     """-x for x, x for -x, b - a for a - b."""
     node = site.node
-    number_of = constant(node) is not None and not site.in_index and not site.inside(ast.Call)
+    number_of = constant(node) is not None and isinstance(site.place.parent, ast.BinOp) and not site.in_index
     if (
         (not number_of and (site.known and site.shape is None and not isinstance(site.value, float)))
         or site.inside(ast.Tuple, ast.For, ast.Compare)

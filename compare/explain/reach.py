@@ -127,6 +127,8 @@ class Reach(Named):
             found.append(Term(f"{term.text} * (1 - {term.text})", term.value * (1 - term.value), "complement"))
         for term in self.plain:
             found.append(Term(f"torch.log({term.text})", torch.log(term.value.abs().clamp_min(1e-300)), "power"))
+            if bool((term.value < 0).any()):
+                found.append(Term(f"torch.sign({term.text})", torch.sign(term.value), "power"))
             if term.value.ndim > 1:
                 found.append(Term(f"{term.text}.sum(-1, keepdim=True)", term.value.sum(-1, keepdim=True), "power"))
         return found
