@@ -161,7 +161,7 @@ class Formulas(Numbers):
             elif alike(self.given, part):
                 yield Candidate(f"only {index}", "missing_path", f"only {which} counts; add the others")
             elif self._several(part) and (times := self._times(part)) is not None:
-                words = f"it is {times:.3g} times the gradient of {which[:-1]}; add the others, each as often as it counts"
+                words = f"it is {times:.3g} times the gradient of {which[:-1]}; add the others, as often as each counts"
                 yield Candidate(f"only {index} times {times:.3g}", "missing_path", words)
 
     def _times(self, part: Tensor) -> float | None:
