@@ -399,9 +399,9 @@ def test_a_sample_of_the_corpus_is_explained():
         firsts.append(report.first_wrong or next((row for row in report.rows if not row.ok), None))
     pairs = [(row, case.cause.split(" + ")) for row, case in zip(firsts, wrong, strict=True) if row is not None]
     assert len(pairs) == len(wrong)
-    assert sum(row.cause in causes for row, causes in pairs) >= 0.7 * len(wrong)
-    assert sum(row.cause not in ("unknown", "", *causes) for row, causes in pairs) <= 0.1 * len(wrong)
-    assert sum(bool(row.repair) for row, _ in pairs) >= 0.55 * len(wrong)
+    assert sum(row.cause in causes for row, causes in pairs) >= 0.8 * len(wrong)
+    assert sum(row.cause not in ("unknown", "", *causes) for row, causes in pairs) <= 0.05 * len(wrong)
+    assert sum(bool(row.repair) for row, _ in pairs) >= 0.7 * len(wrong)
 
 
 def test_tensors_are_moved_so_that_no_repair_holds_by_chance():

@@ -69,33 +69,16 @@ def layer_evaluator(
     seed: int = 0,
 ) -> Callable[[Condition], Evaluation]:
     """What `check_layer` runs under each of its `CONDITIONS`; same arguments, same errors."""
-    generator = torch.Generator().manual_seed(seed)
-    if params is None:
-        params = layer.init(generator, dtype=torch.float64, device=x.device)
-    side = Sides(layer, params, loss, twin, l2)
-    z, _ = layer.forward(params, x.to(_dtype(params)) if x.is_floating_point() else x)
-    if not isinstance(z, Tensor):
-        raise ValueError(f"{type(layer).__name__}: the output must be one tensor to be checked, got {type(z).__name__}")
-
-    def realise(condition: Condition) -> dict[str, Any]:
-        rows = slice(0, 1) if condition.name == "one sample" else slice(None)
-        scale = 5.0 if condition.name == "values x 5" else 1.0
-        draws = torch.Generator().manual_seed(seed + condition.seed)
-        made: dict[str, Any] = {"x": _double(x[rows]) * scale if x.is_floating_point() else x[rows]}
-        if condition.strided and made["x"].ndim > 1:
-            made["x"] = made["x"].transpose(0, -1).contiguous().transpose(0, -1)
-        for path, tensor in mbp.named(params):
-            made[side.names.parameters[path]] = _double(tensor)
-        if loss is None:
-            made["cotangent"] = torch.randn(z[rows].shape, generator=draws, dtype=torch.float64).to(z.device)
-        else:
-            made["y"] = _double(targets(loss, z, draws) if y is None else y)[rows]
-        return made
-
+    side, z = sides(layer, x, loss=loss, twin=twin, params=params, l2=l2, seed=seed)
     convention = Convention()
 
     def evaluator(condition: Condition) -> Evaluation:
-        inputs = realise(condition)
+        rows = slice(0, 1) if condition.name == "one sample" else slice(None)
+        inputs = side.inputs(x, z, y, seed + condition.seed, rows)
+        if condition.name == "values x 5" and x.is_floating_point():
+            inputs["x"] = inputs["x"] * 5.0
+        if condition.strided and x.ndim > 1:
+            inputs["x"] = inputs["x"].transpose(0, -1).contiguous().transpose(0, -1)
         with default_dtype(torch.float64):
             result = evaluate(side.forward, side.backward, inputs, seed=condition.seed, convention=convention)
             result.invalid |= side.values_off(inputs, condition.seed)
@@ -105,6 +88,26 @@ def layer_evaluator(
         return result
 
     return evaluator
+
+
+def sides(
+    layer: mbp.Layer,
+    x: Tensor,
+    *,
+    loss: mbp.Loss | None,
+    twin: nn.Module | None,
+    params: mbp.Params | None,
+    l2: float,
+    seed: int,
+) -> tuple[Sides, Tensor]:
+    """The two sides of a layer, with parameters drawn if none are given, and its output for x."""
+    if params is None:
+        params = layer.init(torch.Generator().manual_seed(seed), dtype=torch.float64, device=x.device)
+    side = Sides(layer, params, loss, twin, l2)
+    z, _ = layer.forward(params, x.to(_dtype(params)) if x.is_floating_point() else x)
+    if not isinstance(z, Tensor):
+        raise ValueError(f"{type(layer).__name__}: the output must be one tensor to be checked, got {type(z).__name__}")
+    return side, z
 
 
 class Sides:
@@ -125,6 +128,18 @@ class Sides:
         ]
         if loss is not None and self.loss_module is None:
             self.notes.append(f"{type(loss).__name__}: no twin is known for it; autograd goes through its own forward")
+
+    def inputs(self, x: Tensor, z: Tensor, y: Tensor | None, seed: int, rows: slice = slice(None)) -> dict[str, Any]:
+        """What both sides are given: these rows of x, the parameters, and targets or a cotangent of the output z."""
+        draws = torch.Generator().manual_seed(seed)
+        made: dict[str, Any] = {"x": _double(x[rows])}
+        for path, tensor in mbp.named(self.params):
+            made[self.names.parameters[path]] = _double(tensor)
+        if self.loss is None:
+            made["cotangent"] = torch.randn(z[rows].shape, generator=draws, dtype=torch.float64).to(z.device)
+        else:
+            made["y"] = _double(targets(self.loss, z, draws) if y is None else y)[rows]
+        return made
 
     def forward(self, x: Tensor, **values: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The twin's J, and the outputs of its modules."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compare.check.codec import unpack
-from compare.explain.candidates import Elsewhere
+from compare.explain.candidate import Elsewhere
 from compare.explain.mutants import mutants
 from compare.explain.program import Piece, Program
 from compare.explain.search import Found, Search
@@ -62,7 +62,8 @@ class Bench:
         )
         search.after = {name: expected.double() for name, expected in asked["after"].items()}
         search.floor = asked["floor"]
-        search.together = set(asked["together"])
+        search.together, search.decay = set(asked["together"]), asked["decay"]
+        search.averages = frozenset(asked["averages"])
         self.found = search.find(asked["seconds"], asked["like"])
         answer = {
             "found": [_described(each) for each in self.found],

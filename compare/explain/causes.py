@@ -46,9 +46,10 @@ CAUSES: dict[str, Cause] = {
         "a derivative or factor too many",
         "A factor is applied that the combined formula already holds, or applied twice.",
         "Given is expected times a factor such as a (1 - a), so it is too small where units saturate.",
-        "For log-loss with a sigmoid, or cross-entropy with softmax, dJ/dz is (a - y)/m: sigma' has cancelled.",
+        "Each factor of the chain rule stands once. Of log-loss with a sigmoid, or cross-entropy with softmax, sigma' "
+        "has cancelled: dJ/dz is (a - y)/m.",
         "derivada ou fator a mais",
-        "Com log-loss e sigmoide, dJ/dz já é (a - y)/m: não multiplique por sigma' de novo.",
+        "Cada fator da regra da cadeia aparece uma vez. Com log-loss e sigmoide, dJ/dz já é (a - y)/m, sem sigma'.",
     ),
     "missing_transpose": Cause(
         "a transpose is missing or one too many",
@@ -71,9 +72,9 @@ CAUSES: dict[str, Cause] = {
         "the sign is wrong",
         "Minus for plus, or a difference the wrong way round.",
         "Given is minus expected, or one term of it has the wrong sign.",
-        "For half square and log-loss the delta is output minus target.",
+        "Take each minus along: d(a - b)/db is -1. Of a half square or a log-loss, the delta is output minus target.",
         "sinal trocado",
-        "O delta é saída menos alvo, não o contrário.",
+        "Leve cada sinal consigo: d(a - b)/db é -1. Na metade do quadrado e no log-loss, o delta é saída menos alvo.",
     ),
     "wrong_factor": Cause(
         "a constant factor is wrong",
@@ -196,11 +197,11 @@ CAUSES: dict[str, Cause] = {
         "Some as contribuições de todos os usos da grandeza.",
     ),
     "path_twice": Cause(
-        "a path is counted twice",
+        "a path is counted twice, or a term is one too many",
         "One of several contributions is added again, or one that does not exist is added.",
         "The difference is one of the contributions.",
         "List the uses of the quantity in the forward; each contributes once.",
-        "um caminho contado duas vezes",
+        "um caminho contado duas vezes, ou um termo a mais",
         "Cada uso da grandeza contribui uma vez.",
     ),
     "overwritten": Cause(

@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from compare.explain import (
+    edits_brackets,
     edits_calls,
+    edits_factors,
     edits_formulas,
     edits_indices,
     edits_operators,
     edits_order,
     edits_places,
+    edits_replaced,
     edits_statements,
     edits_terms,
 )
@@ -123,8 +126,8 @@ EDITS: tuple[Edit, ...] = (
     ),
     Edit(
         "move a bracket",
-        (ast.BinOp,),
-        edits_operators.bracket,
+        (ast.BinOp, ast.Call),
+        edits_brackets.bracket,
         "order_of_operations",
         "move a bracket",
         2.2,
@@ -234,7 +237,7 @@ EDITS: tuple[Edit, ...] = (
     Edit(
         "put a factor in",
         (ast.expr,),
-        edits_terms.factor,
+        edits_factors.factor,
         "missing_factor",
         "take a factor or term out",
         2.2,
@@ -254,7 +257,7 @@ EDITS: tuple[Edit, ...] = (
     Edit(
         "replace an expression",
         (ast.BinOp, ast.Call, ast.UnaryOp),
-        edits_terms.replaced,
+        edits_replaced.replaced,
         "wrong_operand",
         "replace an expression",
         3.4,
@@ -420,6 +423,26 @@ EDITS: tuple[Edit, ...] = (
         1.6,
         "the gradient of a complex product takes the other factor's conjugate",
         "o gradiente de um produto complexo leva o conjugado do outro fator",
+    ),
+    Edit(
+        "set windows apart",
+        (ast.Slice,),
+        edits_indices.strided,
+        "wrong_index",
+        "index otherwise",
+        1.8,
+        "the windows lie a stride apart",
+        "as janelas distam de um passo (stride)",
+    ),
+    Edit(
+        "keep the precision",
+        (ast.Attribute, ast.Call),
+        edits_calls.precise,
+        "low_precision",
+        "take a call out",
+        2.0,
+        "this computes in fewer digits than its inputs have",
+        "isto calcula com menos dígitos do que as entradas têm",
     ),
     Edit(
         "the activation's own derivative",

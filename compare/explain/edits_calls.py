@@ -169,6 +169,8 @@ def unwrap(site: Site) -> Iterator[Proposal]:
     }  # fmt: skip
     if name in ("len", "range", "zip", "enumerate", "reversed", "view", "t"):
         return
+    if name in ("relu", "sigmoid", "tanh", "exp") and isinstance(getattr(site.place.parent, "op", None), ast.MatMult):
+        causes[name] = "wrong_operand"  # a factor of a weight's gradient, or the weight: no slope and no mask
     yield Proposal(inner, causes.get(name, ""), 0.0 if name in causes else 0.5, f"no {name}")
     if name == "to" or name == "double":
         deeper = operand(inner) if isinstance(inner, ast.Call) else None
@@ -196,7 +198,7 @@ def wrap(site: Site) -> Iterator[Proposal]:
     node = site.node
     if not site.in_arithmetic or constant(node) is not None or isinstance(node, ast.Call | ast.Dict | ast.Tuple):
         return
-    if (site.known and site.shape is None) or isinstance(site.place.parent, ast.Attribute):
+    if site.known and site.shape is None:
         return
     for name in ("sigmoid", "tanh", "exp", "log", "sqrt", "sign"):
         yield Proposal(call(parsed(f"torch.{name}"), node), "wrong_activation_derivative", 0.3, name)
@@ -204,3 +206,17 @@ def wrap(site: Site) -> Iterator[Proposal]:
     for power in (2, 3, -1):
         raised = ast.copy_location(ast.BinOp(node, ast.Pow(), number(power, node)), node)
         yield Proposal(raised, "wrong_factor" if power == -1 else "missing_factor", 0.2, f"** {power}")
+
+
+LOWER = ("float32", "float16", "half", "bfloat16", "float")
+
+
+def precise(site: Site) -> Iterator[Proposal]:
+    """float64 for a lower dtype, and x for `x.half()`; most of use everywhere at once."""
+    node = site.node
+    if isinstance(node, ast.Call):
+        inner = operand(node)
+        if is_method(node) and called(node) in LOWER and not node.args and inner is not None:
+            yield Proposal(inner, "", 0.0, "precision")
+    elif node.attr in LOWER and isinstance(node.value, ast.Name) and site.place.field != "func":
+        yield Proposal(attribute(node.value, "float64"), "", 0.0, "precision")

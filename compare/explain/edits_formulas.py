@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 from collections.abc import Iterator
 
-from compare.explain.edits_terms import whole
-from compare.explain.named import plain, spreads
+import torch
+
+from compare.explain.activations import ACTIVATIONS
+from compare.explain.meaning import factors_of
+from compare.explain.named import ALIKE, plain, spreads, tensor
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import binary, constant, method, names, number, parsed
 
@@ -15,7 +19,7 @@ from compare.explain.syntax import binary, constant, method, names, number, pars
 def product(site: Site) -> Iterator[Proposal]:
     """The product of two quantities in reach in place of a whole right-hand side that is put together otherwise."""
     node, array = site.node, site.array
-    if array is None or not whole(site) or site.reach.target not in site.reach.inputs:
+    if array is None or not site.whole or site.reach.target not in site.reach.inputs:
         return
     for candidate in site.reach.products(tuple(array.shape)):
         if not bool((candidate.value == array).all()):
@@ -33,7 +37,7 @@ def _pieces(node: ast.expr, product_text: str) -> str:
 def inside(site: Site) -> Iterator[Proposal]:
     """f(g * w) for f(g) * w: a factor that belongs to every occurrence of a quantity, not behind the formula."""
     node = site.node
-    factors = _factors(node)
+    factors = factors_of(node)
     above = site.place.parent
     if len(factors) < 2 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
         return
@@ -63,7 +67,7 @@ class _Within(ast.NodeTransformer):
 def throughout(site: Site) -> Iterator[Proposal]:
     """`g * w` for every g of an expression in which it occurs more than once."""
     node, reach = site.node, site.reach
-    if not whole(site) or not isinstance(node, ast.BinOp) or site.array is None:
+    if not site.whole or not isinstance(node, ast.BinOp) or site.array is None:
         return
     texts = [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
     for name in sorted({t for t in texts if texts.count(t) > 1 and t in reach.tensors}):
@@ -75,7 +79,7 @@ def throughout(site: Site) -> Iterator[Proposal]:
 
 def full_jacobian(site: Site) -> Iterator[Proposal]:
     """p * (g - (p * g).sum(-1)) for p * (1 - p) * g: a softmax's whole Jacobian for its diagonal."""
-    factors = _factors(site.node)
+    factors = factors_of(site.node)
     if isinstance(site.place.parent, ast.BinOp) and isinstance(site.place.parent.op, ast.Mult):
         return
     texts = [ast.unparse(f) for f in factors]
@@ -93,18 +97,52 @@ def full_jacobian(site: Site) -> Iterator[Proposal]:
             yield Proposal(binary(p, ast.Mult(), binary(g, ast.Sub(), total)), "", 0.2 * (where != -1), f"full {where}")
 
 
-def _factors(node: ast.expr) -> list[ast.expr]:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        return [*_factors(node.left), *_factors(node.right)]
-    return [node]
-
-
 def slope(site: Site) -> Iterator[Proposal]:
-    """delta * sigma'(z) for delta * b * c: the derivative of the target's own activation for all factors but one."""
-    factors = _factors(site.node)
-    above = site.place.parent
-    if len(factors) < 3 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
+    """delta * sigma'(z) for delta * b * c: the derivative of the target's own activation for all factors but some.
+
+    Where the forward gives its activation no name, that of any known function of the target.
+    """
+    factors = factors_of(site.node)
+    above, z = site.place.parent, site.reach.target
+    if len(factors) < 2 or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
         return
-    for text in site.reach.own_slopes:
-        for kept in factors:
-            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.0, f"{text} for all but one")
+    own = [(a, name) for a, (name, pre) in sorted(site.reach.activations.items()) if plain(pre) == plain(z)]
+    for a, name in own if len(factors) > 2 else ():
+        text = ACTIVATIONS[name].text.format(a=a, z=site.reach.activations[a][1])
+        for kept, others in _parted(factors):
+            cause = _misplaced(site, others, a, name)
+            yield Proposal(binary(kept, ast.Mult(), parsed(text)), cause, -1.4, f"{text} for the others")
+    if own or z not in site.reach.tensors or site.shape != tuple(site.reach.tensors[z].shape):
+        return
+    for name, activation in ACTIVATIONS.items():
+        text = activation.text.format(a=activation.call.format(z=z), z=z)
+        for kept, _ in _parted(factors):
+            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.2, f"{name} for the others")
+
+
+def _parted(factors: list[ast.expr]) -> Iterator[tuple[ast.expr, list[ast.expr]]]:
+    """What of a product may stay, and the rest: one factor, or the first ones, or the last ones."""
+    some = [[k] for k in range(len(factors))]
+    some += [
+        each for k in range(2, len(factors)) for each in (list(range(k)), list(range(len(factors) - k, len(factors))))
+    ]
+    for kept in some:
+        stays = [factors[k] for k in kept]
+        yield _product(stays), [f for k, f in enumerate(factors) if k not in kept]
+
+
+def _product(factors: list[ast.expr]) -> ast.expr:
+    return functools.reduce(lambda x, y: binary(x, ast.Mult(), y), factors)
+
+
+def _misplaced(site: Site, factors: list[ast.expr], a: str, name: str) -> str:
+    """The mistake of factors that are the right derivative at the wrong place, or that of another layer."""
+    value = tensor(site.evaluated(_product(factors)))
+    out, pre, activation = site.reach.tensors[a], site.reach.tensors[site.reach.activations[a][1]], ACTIVATIONS[name]
+    if value is None or value.shape != out.shape:
+        return ""
+    fed = activation.derivative(activation.function(out), out), activation.derivative(pre, pre)
+    if any(torch.allclose(value, other, rtol=ALIKE) for other in fed):
+        return "derivative_at_wrong_place"
+    slopes = (t.value for t in site.reach.derivatives if t.value.shape == value.shape)
+    return "wrong_layer" if any(torch.allclose(value, other, rtol=ALIKE) for other in slopes) else ""

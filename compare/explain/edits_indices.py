@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
 from collections.abc import Iterator
 
@@ -89,6 +90,9 @@ def _bounds(old: ast.Slice) -> Iterator[ast.Slice]:
         if lower is None and step is None and isinstance(upper, ast.UnaryOp):
             yield ast.Slice(upper.operand, None, None)
             yield ast.Slice(upper.operand, upper, None)
+            half = constant(upper)
+            if isinstance(half, int) and half < -1 and half % 2 == 0:
+                yield ast.Slice(number(-half // 2, upper), number(half // 2, upper), None)
 
 
 def _spelt(site: Site, node: ast.Subscript, inner: ast.JoinedStr) -> Iterator[Proposal]:
@@ -138,3 +142,26 @@ def _sliced(node: ast.Subscript, old: ast.Slice, field: str, bound: ast.expr | N
 
 def _subscript(node: ast.Subscript, inner: ast.expr) -> ast.expr:
     return ast.copy_location(ast.Subscript(node.value, inner, node.ctx), node)
+
+
+def strided(site: Site) -> Iterator[Proposal]:
+    """`x[i * s : i * s + n]` for `x[i : i + n]`: windows that lie apart by a number in reach."""
+    node = site.node
+    if not isinstance(node.lower, ast.Name) or node.upper is None:
+        return
+    for text, value in site.reach.scalars.items():
+        if value > 1 and value.is_integer() and text in site.reach.counts | site.reach.packed:
+            moved = binary(node.lower, ast.Mult(), parsed(text))
+            upper = _Times(node.lower.id, moved).visit(copy.deepcopy(node.upper))
+            new = ast.copy_location(ast.Slice(moved, upper, node.step), node)
+            yield Proposal(new, "", 0.0, f"windows {value:g}")
+
+
+class _Times(ast.NodeTransformer):
+    """Another expression for every occurrence of a name."""
+
+    def __init__(self, name: str, new: ast.expr) -> None:
+        self.name, self.new = name, new
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return self.new if node.id == self.name else node

@@ -1,4 +1,4 @@
-"""Edits of operators: swapped, turned, transposed, taken out, exchanged, bracketed otherwise."""
+"""Edits of operators: swapped, turned, transposed, taken out, exchanged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from compare.explain.edits_places import cause_of_name
-from compare.explain.site import Proposal, Site, penalty
+from compare.explain.meaning import meaning
+from compare.explain.site import Proposal, Site, is_slope, penalty
 from compare.explain.syntax import attribute, binary, constant, method, names, negative
 
 MATMUL = ("matmul", "mm", "dot", "bmm")
@@ -51,8 +52,9 @@ def _scalar(site: Site) -> str:
 def sign(site: Site) -> Iterator[Proposal]:
     """-x for x, x for -x, b - a for a - b."""
     node = site.node
+    number_of = constant(node) is not None and isinstance(site.place.parent, ast.BinOp) and not site.in_index
     if (
-        (site.known and site.shape is None and not isinstance(site.value, float))
+        (not number_of and (site.known and site.shape is None and not isinstance(site.value, float)))
         or site.inside(ast.Tuple, ast.For, ast.Compare)
     ) and not isinstance(node, ast.BinOp):
         return  # a size, an index, a collection
@@ -148,7 +150,10 @@ def drop(site: Site) -> Iterator[Proposal]:
             cost = 1.5 if site.in_update else 0.0  # an update is left out as a whole
             yield Proposal(kept, _gone(site, gone, node.op), cost, f"/ {ast.unparse(gone)}")
     elif isinstance(node.op, ast.Pow):
-        yield Proposal(node.left, "wrong_activation_derivative", 0.6, "**")
+        slopes = {site.reach.target, *(n for pair in site.reach.activations.items() for n in (pair[0], pair[1][1]))}
+        slope = site.in_slope or is_slope(node.left) or names(node.left) & slopes
+        cause = "wrong_activation_derivative" if slope else "extra_derivative"
+        yield Proposal(node.left, "wrong_l2" if site.in_penalty else cause, 0.6, "**")
     elif isinstance(node.op, ast.MatMult):
         yield Proposal(node.left, "extra_derivative", 1.0, "@")
         yield Proposal(node.right, "extra_derivative", 1.0, "@")
@@ -166,8 +171,11 @@ def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
         return "missing_l2" if _nothing(site, gone) else "wrong_l2"
     if constant(gone) is not None:
         return "wrong_factor"
+    if isinstance(gone, ast.Compare):
+        return "wrong_mask"
     text = ast.unparse(gone)
-    if names(gone) == {site.reach.target} and site.reach.target not in site.reach.inputs and not site.inside(ast.Call):
+    calls = [a for a in site.place.above if isinstance(a, ast.Call) and ast.unparse(a.func)[-5:] != "where"]
+    if names(gone) == {site.reach.target} and site.reach.target not in site.reach.inputs and not calls:
         return "wrong_activation_derivative"  # the function's value, such as 0.1 z, where its slope belongs
     sizes = {term.text for term in site.reach.sizes} | {s.replace("[0]", "") for s in ("shape[0]",)}
     inverse = isinstance(gone, ast.BinOp) and isinstance(gone.op, ast.Div) and constant(gone.left) is not None
@@ -176,7 +184,7 @@ def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
         return "mean_twice" if text not in site.reach.scalars or text in sizes or inverse else "wrong_factor"
     if isinstance(op, ast.Mult) and count:
         return "missing_mean" if text in sizes else "wrong_factor"
-    return "wrong_mask" if isinstance(gone, ast.Compare) else "extra_derivative"
+    return "extra_derivative"
 
 
 def _nothing(site: Site, factor: ast.expr) -> bool:
@@ -188,7 +196,8 @@ def branch(site: Site) -> Iterator[Proposal]:
     """x or y for `x if c else y`."""
     for kept, gone in ((site.node.body, site.node.orelse), (site.node.orelse, site.node.body)):
         if constant(kept) is None:
-            yield Proposal(kept, _less(gone, kept) or _another(site, gone, kept), 0.0, "one branch")
+            cause = _another(site, gone, kept) or meaning(site, kept, gone) or _less(gone, kept)
+            yield Proposal(kept, cause, 0.0, "one branch")
 
 
 def _another(site: Site, gone: ast.expr, kept: ast.expr) -> str:
@@ -225,32 +234,3 @@ def exchange(site: Site) -> Iterator[Proposal]:
         where = ast.unparse(node.func).rpartition(".")[2] == "where"
         swapped = ast.copy_location(ast.Call(node.func, args, node.keywords), node)
         yield Proposal(swapped, "swapped_branches" if where else "missing_transpose", -1.0 if where else 0.0, "swap")
-
-
-def bracket(site: Site) -> Iterator[Proposal]:
-    """a * (b + c) for a * b + c, and the reverse."""
-    node = site.node
-    left, right = node.left, node.right
-    if (
-        isinstance(node.op, ast.Add | ast.Sub)
-        and isinstance(left, ast.BinOp)
-        and isinstance(left.op, ast.Mult | ast.Div)
-    ):
-        yield Proposal(binary(left.left, left.op, binary(left.right, node.op, right)), "", 0.0, "a (b + c)")
-    if (
-        isinstance(node.op, ast.Mult | ast.Div)
-        and isinstance(right, ast.BinOp)
-        and isinstance(right.op, ast.Add | ast.Sub)
-    ):
-        yield Proposal(binary(binary(left, node.op, right.left), right.op, right.right), "", 0.0, "a b + c")
-    if (
-        isinstance(node.op, ast.Mult | ast.Div)
-        and isinstance(left, ast.BinOp)
-        and isinstance(left.op, ast.Add | ast.Sub)
-    ):
-        yield Proposal(binary(left.left, left.op, binary(left.right, node.op, right)), "", 0.2, "a + b c")
-    if isinstance(node.op, ast.Mult) and isinstance(left, ast.Call) and len(left.args) == 1:
-        inner = binary(left.args[0], ast.Mult(), right)
-        yield Proposal(ast.copy_location(ast.Call(left.func, [inner], left.keywords), node), "", 0.4, "f(a b)")
-    if isinstance(node.op, ast.Add | ast.Sub) and isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mult):
-        yield Proposal(binary(binary(left, node.op, right.left), right.op, right.right), "", 0.2, "(a + b) c")

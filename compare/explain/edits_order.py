@@ -56,14 +56,21 @@ def unpacked(site: Site) -> Iterator[Proposal]:
 def reshaped(site: Site) -> Iterator[Proposal]:
     """x.view(a, c, b).transpose(1, 2) for x.view(a, b, c): axes parted in the order in which they lie in memory."""
     node = site.node
-    if called(node) not in RESHAPES or not is_method(node) or len(node.args) < 3:
+    if called(node) not in RESHAPES or not is_method(node):
+        return
+    inner = operand(node)
+    whole = site.evaluated(inner) if inner is not None else None
+    if inner is not None and len(node.args) < (dims := getattr(whole, "ndim", 0)) and dims > 2:
+        for axis in range(1, dims - 1):
+            last = method(inner, "movedim", number(axis, node), number(-1, node))
+            yield Proposal(method(last, called(node), *node.args), "", 0.2, f"axis {axis} last")
+    if len(node.args) < 3:
         return
     for i in range(len(node.args) - 1):
         args = list(node.args)
         args[i], args[i + 1] = args[i + 1], args[i]
         laid = ast.copy_location(ast.Call(node.func, args, node.keywords), node)
         yield Proposal(method(laid, "transpose", number(i, node), number(i + 1, node)), "", 0.0, f"axes {i}")
-        inner = operand(node)
         if inner is not None:
             first = method(inner, "transpose", number(i, node), number(i + 1, node))
             yield Proposal(method(first, called(node), *node.args), "", 0.4, f"axes {i} first")

@@ -17,6 +17,9 @@ def accumulate(site: Site) -> Iterator[Proposal]:
     node = site.node
     if isinstance(node, ast.Assign) and len(node.targets) == 1 and not isinstance(node.targets[0], ast.Tuple):
         target = node.targets[0]
+        if isinstance(target, ast.Name) and (more := _added_to(node.value, target.id)) is not None:
+            only = ast.copy_location(ast.Assign([target], more), node)
+            yield Proposal(only, "stale_state" if _used_in_loop(site, target.id) else "path_twice", 0.3, "x + =")
         if not isinstance(target, ast.Name | ast.Attribute | ast.Subscript) or _reads(node.value, target):
             return
         added = ast.copy_location(ast.AugAssign(target, ast.Add(), node.value), node)
@@ -37,9 +40,30 @@ def accumulate(site: Site) -> Iterator[Proposal]:
     elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub):
         only = ast.copy_location(ast.Assign([node.target], node.value), node)
         shared = isinstance(node.target, ast.Name) and _aliases(site, node.target.id)
-        yield Proposal(only, "modified_in_place" if shared else "path_twice", 0.3, "+= =")
+        stale = isinstance(node.target, ast.Name) and _used_in_loop(site, node.target.id)
+        cause = "modified_in_place" if shared else "stale_state" if stale else "path_twice"
+        yield Proposal(only, cause, 0.3, "+= =")
         if isinstance(node.target, ast.Subscript) and isinstance(node.target.slice, ast.Name | ast.Tuple):
             yield Proposal(_all_added(node.target, node.value), "overwritten", 0.6, "index_put_")
+
+
+def _added_to(value: ast.expr, name: str) -> ast.expr | None:
+    """v of `name + v`, which does not read the name; None of anything else."""
+    if not (isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add) and isinstance(value.left, ast.Name)):
+        return None
+    return value.right if value.left.id == name and name not in names(value.right) else None
+
+
+def _used_in_loop(site: Site, name: str) -> bool:
+    """Whether the loop around a statement reads what it adds up: what is still to be added belongs to other rounds."""
+    loop = next((a for a in reversed(site.place.above) if isinstance(a, ast.For)), None)
+    others = [s for s in ast.walk(loop) if isinstance(s, ast.stmt) and s not in (loop, site.node)] if loop else []
+    return any(
+        isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load)
+        for s in others
+        if not isinstance(s, ast.For | ast.If)
+        for n in ast.walk(s)
+    )
 
 
 def _whole(value: ast.expr, name: str) -> bool:

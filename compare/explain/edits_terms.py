@@ -1,109 +1,23 @@
-"""Edits that put in what is left out: a factor, a term, a quantity in place of an expression."""
+"""Edits that put in a term that is left out: a penalty, another path, what a normalisation takes off."""
 
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterator
 
-from torch import Tensor
-
-from compare.explain.named import Term, plain
-from compare.explain.site import Proposal, Site
+from compare.explain.site import Proposal, Site, penalty
 from compare.explain.syntax import binary, constant, names, number, parsed
 
-SCALARS = ("size", "number", "constant")
 SLOPE = "wrong_activation_derivative"
+PROJECTED = 8  # tensors of the shape of a sum that are looked at
 PARTIAL = 60  # proposals a site where the shapes are not known
-
-
-def factor(site: Site) -> Iterator[Proposal]:
-    """x * t and x / t for x: a derivative, a mask, a tensor, a size, a number."""
-    node, reach = site.node, site.reach
-    if not _value(site) or _within_product(site):
-        return
-    here = 0.0 if whole(site) else 0.7
-    held = names(node)
-    here += 0.3 if held and held <= reach.inputs else 0.0  # not a weight, but what is handed on
-    for term in (*reach.sizes, *reach.numbers):
-        if term.text == "2" and isinstance(node, ast.Constant):
-            continue
-        cost = {"size": 0.0, "constant": 0.2, "number": 0.1}[term.role] + (0.6 if "**" in term.text else 0.0)
-        t = parsed(term.text)
-        if constant(node) is None:
-            yield Proposal(binary(node, ast.Div(), t), _cause(site, term, "/"), here + cost, f"/ {term.text}")
-            yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost + 0.1, f"* {term.text}")
-    if constant(node) is not None or (site.known and site.shape is None):
-        return
-    at = f" @ {ast.unparse(node)}" if isinstance(node, ast.Name) else ""
-    for count, term in enumerate(reach.factors):
-        if site.shape is None and count > PARTIAL:
-            return
-        if not _broadcasts(term.value, site):
-            continue
-        cost = {"derivative": 0.0, "mask": 0.2, "tensor": 0.5, "complement": 0.8, "power": 1.4}[term.role]
-        t = parsed(term.text)
-        yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost, f"* {term.text}{at}")
-        if term.role == "tensor":
-            yield Proposal(binary(node, ast.Div(), t), "missing_factor", here + cost + 0.4, f"/ {term.text}")
-    own = ast.unparse(node)
-    for term in reach.written:
-        if _broadcasts(term.value, site) and term.text != own:
-            t = parsed(term.text)
-            yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + 0.9, f"* {term.text}{at}")
-
-
-def _within_product(site: Site) -> bool:
-    """Whether a place is a factor of a product, to which as a whole any other factor can be put."""
-    above = site.place.parent
-    if isinstance(above, ast.UnaryOp):
-        return True
-    if constant(site.node) is not None or not isinstance(above, ast.BinOp):
-        return False
-    return isinstance(above.op, ast.Mult) or (isinstance(above.op, ast.Div) and site.place.field == "left")
 
 
 def _within_sum(site: Site) -> bool:
     """Whether a place is a term of a sum, to which as a whole any other term can be put."""
     above = site.place.parent
     return isinstance(above, ast.BinOp) and isinstance(above.op, ast.Add | ast.Sub)
-
-
-def _cause(site: Site, term: Term, op: str) -> str:
-    """The mistake of having left a factor out."""
-    if site.in_penalty:
-        return "wrong_l2"
-    if site.in_slope:
-        return "wrong_activation_derivative"
-    if term.role == "size":
-        if "**" in term.text:
-            return "wrong_factor"
-        return "missing_mean" if op == "/" else "mean_twice"
-    if term.role in ("number", "constant"):
-        return "wrong_factor"
-    if term.role in ("written", "complement") and site.reach.slope(term.text):
-        return "missing_activation_derivative"
-    if term.role == "mask":
-        return "missing_activation_derivative" if ">" in term.text else "wrong_mask"
-    if term.role == "derivative":
-        return "missing_activation_derivative"
-    a = term.text.removeprefix("(1 - ").rstrip(")")
-    if plain(a) in {plain(n) for n in site.reach.activations} and plain(site.reach.target) not in site.reach.inputs:
-        own = {plain(n): plain(z) for n, (_, z) in site.reach.activations.items()}
-        if own[plain(a)] == plain(site.reach.target):
-            return "missing_activation_derivative"
-    return "missing_factor"
-
-
-def _value(site: Site) -> bool:
-    if not site.in_arithmetic:
-        return False
-    if isinstance(
-        site.node, ast.Dict | ast.Tuple | ast.List | ast.Constant | ast.GeneratorExp | ast.Lambda | ast.JoinedStr
-    ):
-        return constant(site.node) is not None and not site.inside(ast.Subscript)
-    if isinstance(site.node, ast.Compare) or not isinstance(site.node, ast.expr):
-        return False
-    return not (isinstance(site.node, ast.Call) and isinstance(site.place.parent, ast.Expr | ast.For))
 
 
 def _complement(site: Site) -> str:
@@ -116,40 +30,27 @@ def _complement(site: Site) -> str:
 
 
 def _penalised(site: Site) -> bool:
-    """Whether a penalty's constant stands in the expression already."""
-    return any(t.text in names(site.node) for t in site.reach.numbers if t.role == "constant")
-
-
-def whole(site: Site) -> bool:
-    """Whether an expression is all that is assigned, returned or put under a key."""
-    return isinstance(site.place.parent, ast.Assign | ast.AugAssign | ast.Dict | ast.Return)
-
-
-def _broadcasts(value: Tensor, site: Site) -> bool:
-    """Whether a factor leaves the shape as it is, or, where there is room for one sum more, enlarges it."""
-    shape = site.shape
-    if shape is None:
-        return not site.known
-    if value.ndim > len(shape):
-        return False
-    return all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(shape), strict=False))
+    """Whether a penalty's constant stands in the expression already, or a number times the quantity itself."""
+    if any(t.text in names(site.node) for t in site.reach.numbers if t.role == "constant"):
+        return True
+    return any(penalty(n, site.reach) for n in ast.walk(site.node) if isinstance(n, ast.BinOp))
 
 
 def term(site: Site) -> Iterator[Proposal]:
     """x + t and x - t for x: a penalty, another quantity, a product of two, a number."""
     node, reach = site.node, site.reach
-    if not _value(site) or constant(node) is not None:
+    if not site.is_value or constant(node) is not None:
         return
     if site.known and site.shape is None:
         return
     own = reach.target in reach.inputs
-    here = 0.0 if whole(site) else 0.9
+    here = 0.0 if site.whole else 0.9
     shape = site.shape
     if _within_sum(site):
         return
-    if own and whole(site):
+    if own and site.whole:
         for scalar in reach.numbers:
-            if scalar.role == "constant":
+            if scalar.role == "constant" and not (scalar.value == reach.decay and _penalised(site)):
                 t = parsed(f"{scalar.text} * {reach.target}")
                 cause = "wrong_l2" if _penalised(site) else "missing_l2"
                 yield Proposal(binary(node, ast.Add(), t), cause, here - 0.8, f"+ {scalar.text} own")
@@ -173,7 +74,7 @@ def term(site: Site) -> Iterator[Proposal]:
                 yield Proposal(binary(node, ast.Sub(), t), "wrong_mask", -0.3, f"- {scalar.text}")
     for count, candidate in enumerate(reach.plain):
         value = candidate.value
-        if shape is not None and tuple(value.shape) != shape and not (value.ndim and _broadcasts(value, site)):
+        if shape is not None and tuple(value.shape) != shape and not (value.ndim and site.takes(value)):
             continue
         if shape is None and count > PARTIAL // 2:
             break
@@ -184,28 +85,30 @@ def term(site: Site) -> Iterator[Proposal]:
         yield Proposal(binary(node, ast.Add(), t), cause, here, f"+ {candidate.text}")
         yield Proposal(binary(node, ast.Sub(), t), cause, here + 0.2, f"- {candidate.text}")
     for candidate in reach.written:
-        if shape is not None and tuple(candidate.value.shape) == shape and whole(site):
+        if shape is not None and tuple(candidate.value.shape) == shape and site.whole:
             t = parsed(candidate.text)
             yield Proposal(binary(node, ast.Add(), t), "missing_path", here + 0.8, f"+ {candidate.text}")
             yield Proposal(binary(node, ast.Sub(), t), "missing_path", here + 1.2, f"- {candidate.text}")
-    if shape is not None and whole(site):
+    if shape is not None and site.whole:
         for product in reach.products(shape):
             t = parsed(product.text)
             yield Proposal(binary(node, ast.Add(), t), "missing_path", here + 0.6, f"+ {product.text}")
             yield Proposal(binary(node, ast.Sub(), t), "missing_path", here + 1.2, f"- {product.text}")
-    if not whole(site) and len(shape or ()) >= 1:
+    if not site.whole and len(shape or ()) >= 1:
         yield Proposal(binary(parsed("1"), ast.Sub(), node), _complement(site), 0.0, "1 - x")
         pre = {z for _, z in reach.activations.values()}
         slope = site.in_slope or bool(names(node) & {*reach.activations, *({reach.target} & pre)})
         yield Proposal(binary(parsed("1"), ast.Add(), node), SLOPE if slope else "missing_path", 0.4, "1 + x")
         yield Proposal(binary(node, ast.Sub(), number(1, node)), "wrong_index", 0.4, "x - 1")
+    if shape is not None and isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        yield from _projections(site, shape)
     if shape is not None and len(shape) >= 1:
         axis = -1
         keep = "keepdims" if not hasattr(site.value, "new_zeros") else "keepdim"
         text = ast.unparse(node)
         for inner, cost in (
             (text, 0.6),
-            *((f"{t.text} * ({text})", 0.9) for t in reach.plain if _broadcasts(t.value, site)),
+            *((f"{t.text} * ({text})", 0.9) for t in reach.plain if site.takes(t.value)),
         ):
             for where in (axis, 0):
                 for name in ("mean", "sum"):
@@ -215,55 +118,16 @@ def term(site: Site) -> Iterator[Proposal]:
                     )
 
 
-def replaced(site: Site) -> Iterator[Proposal]:
-    """A quantity, a derivative or a mask of the same shape in place of an expression."""
-    node, reach = site.node, site.reach
-    if not site.in_arithmetic or constant(node) is not None or not isinstance(node, ast.expr):
-        return
-    if isinstance(node, ast.Call) and isinstance(site.place.parent, ast.Expr | ast.For):
-        return
-    if site.known and isinstance(site.value, int | float) and isinstance(node, ast.Call | ast.Attribute):
-        for size in reach.sizes:
-            if size.text != ast.unparse(node):
-                yield Proposal(parsed(size.text), "wrong_count", -2.2, f"{ast.unparse(node)} {size.text}")
-        return
-    array = site.array
-    if array is None:
-        return
-    for candidate in (*reach.derivatives, *reach.masks, *reach.plain, *_complements(reach.factors), *reach.written):
-        value = candidate.value
-        if value.shape != array.shape or bool((value == array).all()):
-            continue
-        cause = "wrong_operand"
-        if candidate.role == "derivative":
-            part = ast.unparse(node) in candidate.text.replace("(", "").replace(")", "").split(" * ")
-            cause = "missing_activation_derivative" if part else "wrong_activation_derivative"
-        elif candidate.role == "mask":
-            cause = "wrong_mask"
-        elif candidate.role == "complement" and "*" in candidate.text:  # a (1 - a), 1 - a ** 2
-            cause = "wrong_activation_derivative"
-        elif _almost(value, array):
-            cause = "wrong_epsilon"
-        elif candidate.role == "written":
-            cause = _part(node, candidate.text) or cause
-        cost = {"derivative": -0.8, "mask": -0.2, "tensor": 0.0}.get(candidate.role, 0.5)
-        cost += 0.08 * sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
-        yield Proposal(parsed(candidate.text), cause, cost, candidate.text)
-
-
-def _part(node: ast.expr, text: str) -> str:
-    """The mistake of an expression that holds more than the one that belongs there."""
-    while isinstance(node, ast.BinOp):
-        left, right = ast.unparse(node.left), ast.unparse(node.right)
-        if text in (left, right):
-            return "path_twice" if isinstance(node.op, ast.Add | ast.Sub) else "extra_derivative"
-        node = node.left
-    return ""
-
-
-def _complements(terms: list[Term]) -> Iterator[Term]:
-    return (term for term in terms if term.role == "complement")
-
-
-def _almost(value: Tensor, other: Tensor) -> bool:
-    return bool((value - other).norm() < 1e-2 * value.norm())
+def _projections(site: Site, shape: tuple[int, ...]) -> Iterator[Proposal]:
+    """What a normalisation takes off besides: - t.sum(axis), - t * (t * u).sum(axis), of what is in reach."""
+    node = site.node
+    alike = [t.text for t in site.reach.plain if tuple(t.value.shape) == shape][:PROJECTED]
+    keep = "keepdim" if hasattr(site.value, "new_zeros") else "keepdims"
+    for name, where in itertools.product(("sum", "mean"), (-1, 0)):
+        along = f"{name}({where}, {keep}=True)"
+        for text in alike:
+            t = parsed(f"{text}.{along}")
+            yield Proposal(binary(node, ast.Sub(), t), "missing_path", -0.1, f"- {name} {where} {text}")
+        for text, other in itertools.permutations(alike, 2):
+            t = parsed(f"{text} * ({other} * {text}).{along}")
+            yield Proposal(binary(node, ast.Sub(), t), "missing_path", 0.6, f"- {text} {name} {where} {other}")

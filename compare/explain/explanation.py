@@ -20,7 +20,7 @@ from compare.explain.bench import Bench
 from compare.explain.causes import CAUSES
 from compare.explain.evidence import evidence_of
 from compare.explain.gathered import Evidence
-from compare.explain.identify import exchanged, forgotten_path, identify, nearly
+from compare.explain.identify import exchanged, forgotten_path, identify, lower_precision, nearly, unfinished
 from compare.explain.observe import Observation
 from compare.explain.searcher import Searcher
 
@@ -31,7 +31,9 @@ IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "order_of_ope
 SHARE = 0.65  # of what is left of the time that the next step gets, where it is not the last
 TOGETHER = 0.3  # share of the time for one edit that mends several steps
 CARRIED = 0.4  # share of a step's time that is spent on it as one that carries on a factor, where deltas carry one
+LOADED = 0.25  # share of the time, 2 s at most, that is left for the search however long its child took to start
 AT_LEAST = 0.5  # seconds for what numbers tell at once, such as a sign, when the search has taken all the time
+FEW, MANY = 6, 4096  # entries of a gradient on which edits are tried
 SEPARATOR = "\0"  # between the sentences of two languages
 WRONG = ("wrong", "invalid", "cancels", "imprecise")
 
@@ -63,7 +65,7 @@ def explain(
     evidence = Evidence(forward, backward, inputs, [row.condition for row in wrong], seed)
     with Searcher(backward, bench) as searcher:
         searcher.start(seconds)
-        deadline = max(started + seconds, time.monotonic() + AT_LEAST)
+        deadline = max(started + seconds, time.monotonic() + min(LOADED * seconds, 2.0))
         like: dict[str, str] = {}
         explained |= {n: _in(language, r) for n, r in at_once(wrong, evidence, searcher, TOGETHER * seconds).items()}
         wrong = [row for row in wrong if row.name not in explained]
@@ -166,6 +168,7 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
     if seen is None or row.name not in seen.local:
         return replace(row, cause="unknown")
     others = list(evidence.others(seen.condition, time.monotonic() + 0.2 * seconds))
+    seen, others = telling_most(seen, others, row.name)
     carried = seen.carrying(row.name)
     if carried is not seen and _tells(carried, row.name):  # two mistakes in one step: itself, and a factor that is kept
         share = CARRIED * (until - time.monotonic())
@@ -185,7 +188,7 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
         return mended
     until = max(until, time.monotonic() + AT_LEAST)
     told = exchanged([seen, *others], row.name) or identify([seen, *others], row.name, until)
-    told = told or nearly([seen, *others], row.name)
+    told = told or unfinished([seen, *others], row.name) or nearly([seen, *others], row.name)
     if told is None and row.verdict == "imprecise":
         return replace(row, cause="low_precision", explanation=f"{row.explanation}. {CAUSES['low_precision'].mend}")
     if told is not None:
@@ -193,6 +196,15 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
         return replace(row, cause=told.cause, explanation=f"{shape}dJ/d{row.name}: {told.says}")
     unread = f"; its source was not searched: {searcher.why}" if searcher.why else ""
     return replace(row, cause="unknown", explanation=(row.explanation or evidence_of(seen, row.name)) + unread)
+
+
+def telling_most(seen: Observation, others: list[Observation], name: str) -> tuple[Observation, list[Observation]]:
+    """An observation in which a step has many entries first: of one or two, too many formulas are right."""
+    if seen.local[name].numel() >= FEW:
+        return seen, others
+    larger = [o for o in others if _tells(o, name) and o.given.keys() == seen.given.keys()]
+    best = next((o for o in larger if FEW <= o.local[name].numel() <= MANY), seen)
+    return best, [o for o in (seen, *others) if o is not best]
 
 
 def _repaired(
@@ -219,9 +231,13 @@ def _repaired(
             continue
         if searcher.harmless(which, row.name, seen) and all(searcher.holds(which, row.name, o) for o in others):
             like[row.name] = repair["key"]
-            better = exchanged([seen, *others], row.name)
+            better = exchanged([seen, *others], row.name) or lower_precision([seen, *others], row.name)
+            if better is None and repair["cause"] in IN_DOUBT:
+                better = nearly([seen, *others], row.name)
             if better is None and repair["cause"] in IN_DOUBT:
                 better = forgotten_path([seen, *others], row.name)
+            if better is None and (repair["pair"] or repair["cause"] == "unknown"):
+                better = unfinished([seen, *others], row.name)
             if better is None and repair["cause"] == "unknown":
                 better = identify([seen, *others], row.name, max(until, time.monotonic() + AT_LEAST))
             if better is not None:

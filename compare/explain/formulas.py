@@ -16,6 +16,7 @@ from compare.explain.observe import CLOSE, alike
 from compare.explain.paths import contributions
 
 TIMES = (2.0, 3.0, 4.0, 0.5)  # how often a contribution may be counted
+ROOTS = ("relu", "log", "sqrt", "square", "cube")  # their slopes are other terms in reach, or not defined everywhere
 ENTRIES = 20_000  # of a gradient, beyond which two factors are not tried at once
 
 
@@ -65,7 +66,7 @@ class Formulas(Numbers):
             if value.shape != self.expected.shape:
                 continue
             for kind, activation in ACTIVATIONS.items():
-                if kind in ("sigmoid", "tanh", "softplus", "silu", "exp", "gelu", "gelu_tanh"):
+                if kind not in ROOTS:
                     yield f"{kind}'({name})", activation.derivative(activation.function(value), value), "derivative"
 
     def _exchanged(self, old: str, new: str, role: str) -> str:
@@ -137,9 +138,9 @@ class Formulas(Numbers):
         parts = contributions(self.seen.graph, self.target, dict(self.seen.given))
         if len(parts) < 2:
             return
-        for index, part in enumerate(parts):
+        for index, (part, operation) in enumerate(parts):
             part = part.double() * self.seen.scale.get(self.target, 1.0)
-            which = f"use {index + 1} of {len(parts)} of {self.target}"
+            which = f"use {index + 1} of {len(parts)} of {self.target}, in {operation},"
             if alike(part, part * 0):
                 if alike(self.given, part):  # it tells nothing here, and contradicts nothing
                     yield Candidate(f"only {index}", "missing_path", f"only {which} counts; add the others")
@@ -154,13 +155,13 @@ class Formulas(Numbers):
                 elif alike(-self.error, part):
                     yield Candidate("penalty twice", "wrong_l2", f"take the penalty's {c:.6g} * {self.target} out once")
             elif alike(self.error, part):
-                yield Candidate(f"path {index}", "missing_path", f"add the gradient of {which}")
+                yield Candidate(f"path {index}", "missing_path", f"add the gradient of {which[:-1]}")
             elif alike(-self.error, part):
                 yield Candidate(f"twice {index}", "path_twice", f"take the gradient of {which} out once")
             elif alike(self.given, part):
                 yield Candidate(f"only {index}", "missing_path", f"only {which} counts; add the others")
             elif self._several(part) and (times := self._times(part)) is not None:
-                words = f"it is {times:.3g} times the gradient of {which}; add the others, each as often as in the cost"
+                words = f"it is {times:.3g} times the gradient of {which[:-1]}; add the others, as often as each counts"
                 yield Candidate(f"only {index} times {times:.3g}", "missing_path", words)
 
     def _times(self, part: Tensor) -> float | None:
@@ -190,7 +191,7 @@ class Formulas(Numbers):
     def _no_penalty(self, own: Tensor, known: bool) -> bool:
         """Whether the given gradient has no share of its own weight: what J's data part alone would give."""
         parts = contributions(self.seen.graph, self.target, dict(self.seen.given))
-        alone = self.given is not None and any(alike(self.given, p.double()) for p in parts)
+        alone = self.given is not None and any(alike(self.given, p.double()) for p, _ in parts)
         return alone or (len(parts) < 2 and known)
 
     def _recognised(self, given: Tensor) -> Iterator[Candidate]:

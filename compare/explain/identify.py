@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from compare.explain.formulas import Formulas
-from compare.explain.numbers import Candidate, OutOfTime
-from compare.explain.observe import Observation
+from compare.explain.numbers import Candidate, OutOfTime, rounded_to
+from compare.explain.observe import Observation, alike
 
 PARTLY = 4  # the stage of what is right in some entries only
 
@@ -30,6 +30,30 @@ def exchanged(observations: Sequence[Observation], target: str) -> Finding | Non
         if other != target and all(_crossed(seen, target, other) for seen in telling):
             return Finding("wrong_operand", f"it is dJ/d{other}: the two are exchanged")
     return None
+
+
+def lower_precision(observations: Sequence[Observation], target: str) -> Finding | None:
+    """The mistake of a gradient that is right but for the roundings of a lower dtype, which it has been through."""
+    pairs = [(seen.given.get(target), seen.local[target]) for seen in observations if target in seen.local]
+    wrong = [(given, right) for given, right in pairs if given is not None and not alike(given, right)]
+    found = {rounded_to(given, right) for given, right in wrong}
+    if len(found) != 1 or None in found:
+        return None
+    return Finding("low_precision", f"it has been through {found.pop()}: compute it in the dtype of its inputs")
+
+
+def unfinished(observations: Sequence[Observation], target: str) -> Finding | None:
+    """The mistake of returning the gradient of what the forward makes of a quantity for that of the quantity itself."""
+    telling = [seen for seen in observations if Formulas(seen, target).tells]
+    common: set[str] | None = None
+    for seen in telling:
+        nearer = seen.order[: seen.order.index(target)] if target in seen.order else []
+        here = {n for n in nearer if n not in seen.inputs and seen.alike(seen.given[target], seen.local[n])}
+        common = here if common is None else common & here
+    if not common:
+        return None
+    last = max(common, key=telling[0].order.index)
+    return Finding("missing_activation_derivative", f"it is dJ/d{last} still: the derivative of {last} is left out")
 
 
 def forgotten_path(observations: Sequence[Observation], target: str) -> Finding | None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 import manualbp as mbp
-from compare.check.layer import Sides, targets
+from compare.check.layer import sides
 from compare.check.report import Report
 from compare.explain.explanation import SECONDS, explain
 
@@ -30,23 +29,12 @@ def explain_layer(
 
     A cause is named only where its repair makes the step right at these parameters and at others next to them.
     """
-    if params is None:
-        params = layer.init(torch.Generator().manual_seed(seed), dtype=torch.float64, device=x.device)
-    side = Sides(layer, params, loss, twin, l2)
-    values = {side.names.parameters[path]: tensor.detach().double() for path, tensor in mbp.named(params)}
-    with torch.no_grad():
-        own = next((tensor.dtype for _, tensor in mbp.named(params)), x.dtype)
-        z, _ = layer.forward(params, x.to(own) if x.is_floating_point() else x)
+    side, z = sides(layer, x, loss=loss, twin=twin, params=params, l2=l2, seed=seed)
+    parameters = side.names.parameters.values()
 
     def inputs(number: int) -> dict[str, Any]:
-        draws = torch.Generator().manual_seed(number)
-        made: dict[str, Any] = {"x": x.detach().double() if x.is_floating_point() else x}
-        made |= {name: value * (1 + 0.2 * (number - seed)) for name, value in values.items()}
-        if loss is None:
-            made["cotangent"] = torch.randn(z.shape, generator=draws, dtype=torch.float64).to(z.device)
-        else:
-            made["y"] = targets(loss, z, draws) if y is None else y
-            made["y"] = made["y"].double() if made["y"].is_floating_point() else made["y"]
+        made = side.inputs(x, z, y, number)
+        made |= {name: made[name] * (1 + 0.2 * (number - seed)) for name in parameters}
         return made | ({"l2": l2} if l2 else {})
 
     def forward(l2: float = 0.0, **given: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

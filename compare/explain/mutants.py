@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
-from compare.explain.candidates import Candidate
+from compare.explain.candidate import Candidate
 from compare.explain.search import Applied, Found, Search
 from compare.explain.shown import shown
 from compare.explain.trial import RESULT, Trial, gradient

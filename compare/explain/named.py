@@ -17,6 +17,7 @@ from compare.explain.activations import ACTIVATIONS
 
 ALIKE = 1e-9  # relative: two values are the same formula, for the purpose of recognising one
 PACKED = 6  # numbers in a tuple that have a name by their place
+GLANCE = 4  # entries that tell most functions apart
 LISTED = 40  # entries of a list that is looked into
 PRODUCTS = 400  # products of two matrices that are looked at
 
@@ -60,6 +61,7 @@ class Named:
         self.tensors: dict[str, Tensor] = {}
         self.whole: dict[str, Tensor] = {}  # integer tensors
         self.scalars: dict[str, float] = {}
+        self.packed: set[str] = set()  # scalars that are entries of a tuple
         self.counts: set[str] = set()  # scalars that are whole numbers, as sizes are
         for name, value in values.items():
             self._add(name, value)
@@ -90,6 +92,7 @@ class Named:
                 self.counts.add(name)
         elif isinstance(value, list | tuple) and len(value) <= PACKED and all(type(v) in (int, float) for v in value):
             self.scalars |= {f"{name}[{k}]": float(v) for k, v in enumerate(value)}
+            self.packed |= {f"{name}[{k}]" for k in range(len(value))}
             if isinstance(value, torch.Size):
                 self.counts |= {f"{name}[{k}]" for k in range(len(value))}
         elif isinstance(value, Mapping):
@@ -107,13 +110,14 @@ class Named:
     def activations(self) -> dict[str, tuple[str, str]]:
         """{a: (function, z)} for each quantity that is a known function of another."""
         found: dict[str, tuple[str, str]] = {}
-        known = [n for n in self.tensors if plain(n) in self.quantities and n not in self.inputs]
+        known = [n for n in self.tensors if plain(n) in self.quantities]
         for a, z in itertools.permutations(known, 2):
             out, pre = self.tensors[a], self.tensors[z]
-            if a in found or out.shape != pre.shape or not out.numel():
+            if a in found or a in self.inputs or out.shape != pre.shape or not out.numel():
                 continue
+            few, some = pre.reshape(-1)[:GLANCE], out.reshape(-1)[:GLANCE]
             for name, activation in ACTIVATIONS.items():
-                if torch.allclose(activation.function(pre), out, rtol=ALIKE, atol=1e-300, equal_nan=False):
+                if _near(activation.function(few), some) and _near(activation.function(pre), out):
                     found[a] = (name, z)
                     break
         return found
@@ -142,11 +146,11 @@ class Named:
     @cached_property
     def _leaky(self) -> list[tuple[str, str]]:
         """(a, z) where a is z above zero and a constant share of z below."""
-        known = [n for n in self.tensors if plain(n) in self.quantities and n not in self.inputs]
+        known = [n for n in self.tensors if plain(n) in self.quantities]
         found = []
         for a, z in itertools.permutations(known, 2):
             out, pre = self.tensors[a], self.tensors[z]
-            if out.shape != pre.shape or not bool((pre < 0).any()) or not bool((pre > 0).any()):
+            if a in self.inputs or out.shape != pre.shape or not bool((pre < 0).any()) or not bool((pre > 0).any()):
                 continue
             share = (out / pre)[pre < 0]
             if (
@@ -193,6 +197,10 @@ class Named:
     @cached_property
     def _pairs(self) -> dict[tuple[str, str], bool]:
         return {}
+
+
+def _near(a: Tensor, b: Tensor) -> bool:
+    return torch.allclose(a, b, rtol=ALIKE, atol=1e-300, equal_nan=False)
 
 
 def spreads(value: Tensor, over: Tensor) -> bool:

@@ -110,6 +110,9 @@ class Numbers:
             return
         sizes = {t.text: t.value for t in self.reach.sizes}
         penalised = {t.text: t.value for t in self.reach.numbers if t.role == "constant"}
+        for number in (*NUMBERS, *(-n for n in NUMBERS)):  # a small number that no mean speaks for is no size
+            if same(ratio, number) and self._plain(ratio):
+                yield Candidate(f"* {number:g}", "wrong_factor", f"multiply it by {number:g}")
         for text, value in sizes.items():
             if same(ratio, 1 / value):
                 yield Candidate(f"/ {text}", "missing_mean", f"divide it by {text} = {value:g}")
@@ -120,7 +123,7 @@ class Numbers:
                 verb = "multiply" if same(ratio, value) else "divide"
                 yield Candidate(f"{verb} {text}", "wrong_factor", f"{verb} it by {text}")
         for number in (*NUMBERS, *(-n for n in NUMBERS)):
-            if same(ratio, number):
+            if same(ratio, number) and not self._plain(ratio):
                 yield Candidate(f"* {number:g}", "wrong_factor", f"multiply it by {number:g}")
         for (n, a), (k, b) in itertools.permutations(sizes.items(), 2):
             if same(ratio, a / b):
@@ -133,6 +136,10 @@ class Numbers:
                         f"{words} {same(ratio, 1 / shifted)}", cause, f"a factor {ratio:g} is off: {words}?"
                     )
         yield Candidate(f"times {ratio:.9g}", "wrong_factor", f"multiply it by {ratio:.6g}")
+
+    def _plain(self, ratio: float) -> bool:
+        """Whether a factor is a number of its own: one over it is none that the forward divides by."""
+        return not any(same(1 / abs(ratio), size) for size in self.seen.averages)
 
     def permuted(self, given: Tensor) -> Iterator[Candidate]:
         """Transposed, reversed or shifted along an axis."""
@@ -158,12 +165,9 @@ class Numbers:
             beyond = (self.expected[there] * given[there].sign()) / largest
             if bool((beyond >= 1 - 1e-9).all()) and bool((beyond > 1 + 1e-9).any()):
                 yield Candidate("clip", "clipped", f"do not clip it at {largest:.6g}")
-        if bool((given == given.float().double()).all()) and float(self.error.norm()) < 1e-6 * float(
-            self.expected.norm()
-        ):
-            yield Candidate(
-                "float32", "low_precision", "compute it in the dtype of its inputs: it has been through float32"
-            )
+        if (lower := rounded_to(given, self.expected)) is not None:
+            words = f"compute it in the dtype of its inputs: it has been through {lower}"
+            yield Candidate(lower, "low_precision", words)
 
     def partly(self, given: Tensor) -> Iterator[Candidate]:
         """Right but for entries that are zero, turned or scaled, or right but for the places of its entries."""
@@ -187,6 +191,21 @@ class Numbers:
                 else:
                     words = f"multiply it by {number:.6g} in the entries that are wrong"
                     yield Candidate(f"some {number:.6g}", "wrong_factor", words)
+
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+def rounded_to(given: Tensor, expected: Tensor) -> str | None:
+    """The dtype that a gradient has been through: all of its entries are of it, and it is off by its roundings."""
+    if given.shape != expected.shape or not given.numel():
+        return None
+    for name, dtype in DTYPES.items():
+        off = float((given.double() - expected.double()).norm())
+        near = 16 * torch.finfo(dtype).eps * float(expected.double().norm())
+        if 0 < off < near and bool((given == given.to(dtype).to(given.dtype)).all()):
+            return name
+    return None
 
 
 def multiple(error: Tensor, term: Tensor) -> float | None:

@@ -17,7 +17,7 @@ from compare.check.evaluate import traced
 from compare.check.hooks import Forward, Graph
 from compare.check.scale import Convention
 from compare.explain.named import tensor
-from compare.explain.paths import makers, node_of
+from compare.explain.paths import divisors, makers, node_of
 
 ROUNDING = 1e-14  # of the largest gradient
 
@@ -51,6 +51,11 @@ class Observation:
         sizes = [float(g.abs().max()) for g in both if g.numel() and bool(torch.isfinite(g).all())]
         return ROUNDING * max(sizes, default=0.0)
 
+    @functools.cached_property
+    def averages(self) -> frozenset[float]:
+        """The numbers that J is divided by on its way, in a mean or by itself."""
+        return divisors(self.graph.J)
+
     def alike(self, a: Tensor, b: Tensor) -> bool:
         """Whether two gradients are the same formula's here."""
         return alike(a, b, floor=self.floor)
@@ -76,15 +81,28 @@ class Observation:
             right = [n for n in right if n in moved and torch.equal(moved[n], expected[n])]
         return {n: expected[n] for n in right if n in expected}
 
+    def decay(self, target: str) -> float | None:
+        """c where the given gradient of an input lacks c times the input itself, as that of a penalty."""
+        given, own = self.given.get(target), tensor(self.values.get(target))
+        if given is None or own is None or target not in self.inputs or own.numel() < 2 or given.shape != own.shape:
+            return None
+        error = self.local[target].double() - given.double()
+        share = float((error * own).sum() / (own * own).sum())
+        return share if share and alike(error, share * own) else None
+
     @functools.cached_property
     def right(self) -> list[str]:
         """The quantities whose gradient is right, given their deltas."""
         return [n for n, g in self.given.items() if n in self.local and self.alike(g, self.local[n])]
 
     def carrying(self, target: str) -> Observation:
-        """The same, where the gradient of `target` carries on the factor of the delta before it, as dZ = A - Y does."""
+        """The same, where the delta of `target` carries on the factor of the one before it, as dZ = A - Y does.
+
+        What is returned for an input is used by nothing that could undo a factor.
+        """
         factors = [self.scale.get(n, 1.0) for n in self.deltas(target)]
-        if target in self.scale or target not in self.local or not factors or factors[-1] == 1.0:
+        final = target in self.inputs or target in self.scale or target not in self.local
+        if final or not factors or factors[-1] == 1.0:
             return self
         return replace(self, local=self.local | {target: self.local[target] * factors[-1]})
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -30,16 +31,19 @@ def makers(tensor: Tensor) -> set[Any]:
     return seen
 
 
-def contributions(graph: Graph, target: str, deltas: Mapping[str, Tensor]) -> list[Tensor]:
-    """What each consumer of `target` sends back to it, given these deltas; their sum is its local gradient."""
+def contributions(graph: Graph, target: str, deltas: Mapping[str, Tensor]) -> list[tuple[Tensor, str]]:
+    """What each consumer of `target` sends back to it, given these deltas; their sum is its local gradient.
+
+    With each the operation that it is, such as "mean" or "sub".
+    """
     tensor = graph.quantities[target]
     place, number = node_of(tensor), tensor.output_nr
-    found: list[Tensor] = []
+    found: list[tuple[Tensor, str]] = []
     handles: list[Any] = []
 
-    def taker(indices: list[int]) -> Callable[[Any, Any], None]:
+    def taker(indices: list[int], name: str) -> Callable[[Any, Any], None]:
         def take(inputs: Any, outputs: Any) -> None:
-            found.extend(inputs[i].detach().clone() for i in indices if inputs[i] is not None)
+            found.extend((inputs[i].detach().clone(), name) for i in indices if inputs[i] is not None)
 
         return take
 
@@ -52,11 +56,39 @@ def contributions(graph: Graph, target: str, deltas: Mapping[str, Tensor]) -> li
         seen.add(node)
         uses = [i for i, (after, nr) in enumerate(node.next_functions) if after is place and nr == number]
         if uses:
-            handles.append(node.register_hook(taker(uses)))
+            handles.append(node.register_hook(taker(uses, node.name().partition("Backward")[0].lower())))
         waiting += [after for after, _ in node.next_functions]
     try:
         graph.gradients(deltas)
     finally:
         for handle in handles:
             handle.remove()
-    return [each for each in found if each.shape == tensor.shape]
+    return [each for each in found if each[0].shape == tensor.shape]
+
+
+def divisors(tensor: Tensor) -> frozenset[float]:
+    """The numbers that what makes a tensor divides by: in means, averaged losses, by itself, or times one over them."""
+    found: set[float] = set()
+    for node in makers(tensor):
+        try:
+            found |= set(_divided(node))
+        except (RuntimeError, AttributeError):  # a node that keeps nothing, or keeps it no longer
+            continue
+    return frozenset(found)
+
+
+def _divided(node: Any) -> Iterator[float]:
+    name = node.name()
+    if name.startswith("MeanBackward"):
+        sizes = node._saved_self_sym_sizes
+        along = getattr(node, "_saved_dim", ())
+        yield float(math.prod(sizes[d % len(sizes)] for d in along) if along else math.prod(sizes))
+    elif name.startswith("NllLoss"):
+        yield float(node._saved_total_weight)
+    elif getattr(node, "_saved_reduction", 0) == 1:
+        yield float(node._saved_target.numel())
+    elif name.startswith(("DivBackward", "MulBackward")):
+        other = node._saved_other
+        number = float(other.detach()) if isinstance(other, Tensor) and other.numel() == 1 else 0.0
+        if number:
+            yield number if name.startswith("Div") else 1 / number

@@ -23,6 +23,14 @@ SEVERAL = 6  # counts along several axes that are looked at
 class Reach(Named):
     """The values that have a name at one point of a program."""
 
+    averages: frozenset[float] = frozenset()  # numbers that the forward divides by
+    divisors: frozenset[float] = frozenset()  # numbers that the program divides by
+    decay: float | None = None  # of a penalty on the target that has no name in reach
+
+    def averaged(self, size: float) -> bool:
+        """Whether the forward divides by this number, as far as that is known."""
+        return any(abs(size - other) < 1e-6 * other for other in self.averages)
+
     @cached_property
     def sizes(self) -> list[Term]:
         """Sizes of what is in reach, as numbers that have a name or as expressions."""
@@ -63,6 +71,8 @@ class Reach(Named):
         """Plain numbers and the derivation's own constants."""
         plain_numbers = [Term(f"{v:g}", v, "number") for v in (2.0, 0.5, 3.0, 4.0, 0.25)]
         own = [Term(n, v, "constant") for n, v in self.scalars.items() if not self.counted(n) and v != 0]
+        if self.decay is not None and not any(abs(t.value - self.decay) < 1e-9 * abs(self.decay) for t in own):
+            own.append(Term(f"{self.decay:.6g}", self.decay, "constant"))
         own += [Term(f"(1 - {t.text})", 1 - t.value, "constant") for t in own if 0 < t.value < 1]
         roots = [Term(f"{s.text} ** 0.5", math.sqrt(s.value), "size") for s in self.sizes]
         return [*own, *plain_numbers, *roots]
@@ -82,10 +92,10 @@ class Reach(Named):
         return [term for _, term in sorted(found, key=lambda each: each[0])]
 
     @cached_property
-    def own_slopes(self) -> set[str]:
-        """The derivatives of the target's own activation: what a delta lacks or has wrong more often than anything."""
-        pairs = {(ACTIVATIONS[name].text.format(a=a, z=z), z) for a, (name, z) in self.activations.items()}
-        return {text for text, z in pairs if plain(z) == self.target}
+    def _own_parts(self) -> list[Tensor]:
+        """What a derivative of the target's own activation is the product of: a, 1 - a."""
+        own = [self.tensors[a] for a, (_, z) in self.activations.items() if plain(z) == self.target]
+        return [part for a in own for part in (a, 1 - a)]
 
     @cached_property
     def masks(self) -> list[Term]:
@@ -117,6 +127,10 @@ class Reach(Named):
             found.append(Term(f"{term.text} * (1 - {term.text})", term.value * (1 - term.value), "complement"))
         for term in self.plain:
             found.append(Term(f"torch.log({term.text})", torch.log(term.value.abs().clamp_min(1e-300)), "power"))
+            if bool((term.value < 0).any()):
+                found.append(Term(f"torch.sign({term.text})", torch.sign(term.value), "power"))
+            if term.value.ndim > 1:
+                found.append(Term(f"{term.text}.sum(-1, keepdim=True)", term.value.sum(-1, keepdim=True), "power"))
         return found
 
     def products(self, shape: tuple[int, ...]) -> Iterator[Term]:
@@ -165,6 +179,10 @@ class Reach(Named):
                 return "missing_activation_derivative"
             if _same(new * term.value, old):
                 return "extra_derivative"
+        if any(_same(old * part, new) for part in self._own_parts if part.shape == old.shape):
+            return "missing_activation_derivative"
+        if _same(-old, new):
+            return "sign"
         for term in self.plain:
             factor = plain(term.text) in self.quantities and term.value.ndim and spreads(term.value, old)
             if factor and _same(old * term.value, new):

@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from compare.explain.candidates import Candidate, Candidates, Elsewhere
+from compare.explain.candidate import Candidate, Elsewhere
+from compare.explain.candidates import Candidates
 from compare.explain.shown import Shown, shown
 from compare.explain.trial import RESULT, compiled, gradient
 
@@ -54,6 +55,7 @@ class Search(Candidates):
                     self.trial, self.target, self.expected, self.inputs, self.quantities, self.deltas, self.others
                 )
                 second.upstream, second.after, second.floor = self.upstream, self.after, self.floor
+                second.averages = self.averages
                 before = shown([(site.place, proposal.new) for site, proposal in first.changes], self.trial)
                 found = second._round(time.monotonic() + share, [], pair=True)
             self.tried += second.tried
@@ -84,7 +86,7 @@ class Search(Candidates):
         candidates = self.ordered(like)
         found: list[tuple[float, Found]] = []
         for position, candidate in enumerate(candidates):
-            if position % 16 == 0 and time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 break
             if pair and position > 2000:
                 break
@@ -187,9 +189,9 @@ def _merged(first: list[Shown], second: list[Shown]) -> list[Shown]:
 def _moved(first: str, second: str) -> bool:
     """Whether one edit takes a term or factor out and the other puts the same one in elsewhere."""
     (out, gone), (put, new) = (key.partition(": ")[::2] for key in (first, second))
-    if out != "take a factor or term out":
+    if out != "take a factor or term out" or gone[2:] != new[2:].partition(" @ ")[0]:
         return False
-    return put in ("put a term in", "put a factor in") and gone[2:] == new[2:].partition(" @ ")[0]
+    return put == ("put a term in" if gone[0] == "-" else "put a factor in")
 
 
 def _joined(first: str, second: str) -> str:

@@ -104,6 +104,8 @@ class Searcher:
             "deltas": seen.deltas(target),
             "after": seen.after(target) | {n: seen.local[n] for n in together},
             "together": list(together),
+            "averages": sorted(seen.averages),
+            "decay": seen.decay(target),
             "floor": seen.floor,
             "like": like,
             "others": [(o.values, o.local[target], o.floor) for o in others if target in o.local],

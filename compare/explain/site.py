@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -48,6 +49,7 @@ class Site:
     reach: Reach
     value: Any = None  # of the expression, in a straight line of statements
     known: bool = False  # whether the value is known
+    evaluated: Callable[[ast.expr], Any] = lambda node: None  # what another expression would be here
 
     @property
     def node(self) -> Any:
@@ -89,6 +91,33 @@ class Site:
         )
 
     @cached_property
+    def whole(self) -> bool:
+        """Whether the expression is all that is assigned, returned or put under a key."""
+        return isinstance(self.place.parent, ast.Assign | ast.AugAssign | ast.Dict | ast.Return)
+
+    @cached_property
+    def is_value(self) -> bool:
+        """Whether the expression is a number or an array, to which factors and terms can be put."""
+        node = self.node
+        if not self.in_arithmetic:
+            return False
+        if isinstance(
+            node, ast.Dict | ast.Tuple | ast.List | ast.Constant | ast.GeneratorExp | ast.Lambda | ast.JoinedStr
+        ):
+            return constant(node) is not None and not self.inside(ast.Subscript)
+        if isinstance(node, ast.Compare) or not isinstance(node, ast.expr):
+            return False
+        return not (isinstance(node, ast.Call) and isinstance(self.place.parent, ast.Expr | ast.For))
+
+    def takes(self, value: Tensor) -> bool:
+        """Whether a factor leaves the shape of the expression as it is; True where neither is known."""
+        if self.shape is None:
+            return not self.known
+        if value.ndim > len(self.shape):
+            return False
+        return all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(self.shape), strict=False))
+
+    @cached_property
     def in_penalty(self) -> bool:
         """Whether the expression stands in a term that holds the quantity whose gradient this is: a penalty's."""
         if self.reach.target not in self.reach.inputs:
@@ -104,8 +133,7 @@ class Site:
     @cached_property
     def in_slope(self) -> bool:
         """Whether the expression stands in a formula such as 1 - a ** 2 or a * (1 - a)."""
-        above = [a for a in (*self.place.above, self.node) if isinstance(a, ast.BinOp)]
-        return any(isinstance(a.op, ast.Sub) and constant(a.left) == 1 for a in above)
+        return any(is_slope(a) for a in (*self.place.above, self.node))
 
     @cached_property
     def in_update(self) -> bool:
@@ -118,9 +146,21 @@ class Site:
         chain = (*self.place.above, self.node)
         return any(isinstance(a, ast.Subscript) and below is a.slice for a, below in itertools.pairwise(chain))
 
+    @cached_property
+    def in_shape(self) -> bool:
+        """Whether the place says which entry of a shape is read: what is wrong there is a count."""
+        chain = (*self.place.above, self.node)
+        shapes = (a for a in chain if isinstance(a, ast.Subscript) and isinstance(a.value, ast.Attribute))
+        return any(a.value.attr == "shape" for a in shapes if isinstance(a.value, ast.Attribute))
+
     def inside(self, *kinds: type[ast.AST]) -> bool:
         """Whether the place lies below such a node in its statement."""
         return any(isinstance(above, kinds) for above in self.place.above)
+
+
+def is_slope(node: ast.AST) -> bool:
+    """Whether an expression reads 1 - a."""
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and constant(node.left) == 1
 
 
 def updates(statement: ast.AST) -> bool:
@@ -135,6 +175,9 @@ def updates(statement: ast.AST) -> bool:
 
 
 def penalty(term: ast.AST, reach: Reach) -> bool:
-    """Whether a term is a constant of the derivation times the quantity whose gradient is computed."""
+    """Whether a term is a constant of the derivation, or a number, times the quantity whose gradient is computed."""
     found = names(term)
-    return reach.target in found and any(t.text in found for t in reach.numbers if t.role == "constant")
+    if reach.target not in found or reach.target not in reach.inputs:
+        return False
+    scaled = isinstance(term, ast.BinOp) and found == {reach.target} and constant(term.left) is not None
+    return scaled or any(t.text in found for t in reach.numbers if t.role == "constant")

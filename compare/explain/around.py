@@ -1,0 +1,149 @@
+"""What is in reach around each place of a program: values, names, and what an expression would be there.
+
+Child process only.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import torch
+
+from compare.explain.edits_calls import operand
+from compare.explain.known import Known
+from compare.explain.pure import in_place
+from compare.explain.reach import Reach
+from compare.explain.syntax import Place
+from compare.explain.traced import Traced
+from compare.explain.trial import Trial, gradient
+
+SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return)
+WRITTEN = 80  # expressions of the same function that are looked at
+
+
+class Around:
+    """The values that the expressions of a program had, and the names in reach of each of its places."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        snapshots: list[dict[str, Any]],
+        target: str,
+        inputs: frozenset[str],
+        quantities: frozenset[str],
+        averages: frozenset[float] = frozenset(),
+    ) -> None:
+        self.trial, self.snapshots = trial, snapshots
+        self.target, self.inputs, self.quantities = target, inputs, quantities
+        self.traced = Traced(trial)
+        self.averages = averages
+        self.decay: float | None = None
+        self.divisors = self._divisors()
+
+    def value(self, place: Place, k: int, visit: int) -> tuple[Any, bool]:
+        """The value that an expression had: where it was computed several times, on one of those visits."""
+        statement = self.trial.statements[k]
+        if not isinstance(place.node, ast.expr) or isinstance(getattr(place.node, "ctx", None), ast.Store):
+            return None, False
+        value, known = self.traced.value(place.node, visit)
+        if known:
+            return (None, False) if callable(value) else (value, True)
+        if not isinstance(statement, SIMPLE) or in_place(place.node):
+            return None, False
+        if any(
+            isinstance(a, ast.comprehension | ast.GeneratorExp | ast.ListComp | ast.DictComp | ast.Lambda)
+            for a in place.above
+        ):
+            return None, False
+        try:
+            with torch.no_grad():
+                return eval(compile(ast.Expression(place.node), "<value>", "eval"), self.snapshots[k]), True
+        except Exception:  # a function's name, a keyword, or an expression that changes something
+            return None, False
+
+    def _reach(self, k: int) -> Reach:
+        after = self.snapshots[k] if isinstance(self.trial.statements[k], SIMPLE) else self.snapshots[-2]
+        outside = set(self.trial.outside) - set(self.trial.values)
+        values = {n: v for n, v in after.items() if n not in outside or not callable(v)}
+        written = self._written(self.trial.statements[k], 0)
+        return self._reaching(values, self.inputs, self.target, self.quantities, written, False)
+
+    def _reaching(
+        self,
+        values: dict[str, Any],
+        inputs: frozenset[str],
+        target: str,
+        quantities: frozenset[str],
+        written: dict[str, Any],
+        nested: bool,
+    ) -> Reach:
+        reach = Reach(values, inputs, target, quantities, written, nested, self.trial.values)
+        reach.averages, reach.divisors, reach.decay = self.averages, self.divisors, self.decay
+        return reach
+
+    def _divisors(self) -> frozenset[float]:
+        """The numbers that the program divides by, itself or in a mean."""
+        found: set[float] = set()
+        for statement in self.trial.statements:
+            for node in ast.walk(statement):
+                if isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div):
+                    value, known = self.traced.value(node.right if isinstance(node, ast.BinOp) else node.value, 0)
+                    if known and isinstance(value, int | float):
+                        found.add(float(value))
+                elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "mean":
+                    whole, _ = self.traced.value(operand(node) or node, 0)
+                    found |= {float(size) for size in getattr(whole, "shape", ())}
+        return frozenset(found)
+
+    def _written(self, node: ast.AST, visit: int) -> dict[str, Any]:
+        """The expressions that the function of a node writes out: what one line holds, another may lack."""
+        found: dict[str, Any] = {}
+        for statement in self.traced.beside(node):
+            for inner in ast.walk(statement):
+                if not isinstance(inner, ast.BinOp | ast.Call | ast.Subscript | ast.Attribute) or len(found) >= WRITTEN:
+                    continue
+                if isinstance(getattr(inner, "ctx", None), ast.Store):
+                    continue
+                value, known = self.traced.value(inner, visit)
+                if (
+                    known
+                    and not callable(value)
+                    and gradient(value) is not None
+                    and len(text := ast.unparse(inner)) < 60
+                ):
+                    found.setdefault(text, value)
+        return found
+
+    def within(self, node: ast.AST, k: int) -> tuple[Reach, int]:
+        """The names in reach of a node, and the visit of its statement at which they had these values.
+
+        In a loop or a function a quantity has another name than in the forward; it is known by its value. Of several
+        visits that one is looked at where the target itself is in reach, else the second: the first of a loop is often
+        a special one.
+        """
+        visits = self.traced.names(node)
+        if not visits:
+            return self._reach(k), 0
+        known = Known(self.trial.values)
+        named = [known.names(space) for space in visits]
+        visit = next((i for i, names in enumerate(named) if self.target in names.values()), min(1, len(visits) - 1))
+        outside = {n: v for n, v in self.trial.outside.items() if not callable(v) and not n.startswith("__")}
+        values = outside | {n: v for n, v in visits[visit].items() if not callable(v)}
+        names = named[visit]
+        parameters = self.traced.parameters.get(id(node), set())
+        inputs = self.inputs | {n for n, own in names.items() if own in self.inputs and n in parameters}
+        target = next((n for n, own in names.items() if own == self.target), self.target)
+        written = self._written(node, visit)
+        quantities = self.quantities | frozenset(names)
+        return self._reaching(values, frozenset(inputs), target, quantities, written, True), visit
+
+    def evaluated(self, node: ast.expr, place: Place, k: int, visit: int) -> Any:
+        """What another expression would be at a place; None where it cannot be told."""
+        visits = self.traced.names(place.node)
+        space = self.trial.outside | visits[visit] if visits else self.snapshots[k]
+        try:
+            with torch.no_grad():
+                return eval(compile(ast.Expression(node), "<value>", "eval"), dict(space))
+        except Exception:  # it may be refused in any way
+            return None

@@ -1,0 +1,109 @@
+"""Edits that put in a factor that is left out: a derivative, a mask, a quantity, a size, a number."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from compare.explain.named import Term, plain
+from compare.explain.reach import Reach
+from compare.explain.site import Proposal, Site
+from compare.explain.syntax import binary, constant, names, parsed
+
+PARTIAL = 60  # proposals a site where the shapes are not known
+BY_CHANCE = 0.3  # what a size costs that is a small number as well, where nothing speaks for it
+
+
+def factor(site: Site) -> Iterator[Proposal]:
+    """x * t and x / t for x: a derivative, a mask, a tensor, a size, a number."""
+    node, reach = site.node, site.reach
+    if not site.is_value or _within_product(site):
+        return
+    here = 0.0 if site.whole else 0.7
+    held = names(node)
+    here += 0.3 if held and held <= reach.inputs else 0.0  # not a weight, but what is handed on
+    for term in (*reach.sizes, *reach.numbers):
+        if term.role == "number" and (term.value < 1 or (term.text == "2" and isinstance(node, ast.Constant))):
+            continue  # `/ 2` says more than `* 0.5`
+        cost = {"size": 0.0, "constant": 0.2, "number": 0.1}[term.role] + (0.6 if "**" in term.text else 0.0)
+        t = parsed(term.text)
+        if constant(node) is None:
+            for op, sign, more in ((ast.Div(), "/", 0.0), (ast.Mult(), "*", 0.1)):
+                more += BY_CHANCE if _by_chance(reach, term, sign) else 0.0
+                ahead = term.role == "number" and sign == "*" and not isinstance(node, ast.BinOp)
+                new = binary(t, op, node) if ahead else binary(node, op, t)
+                yield Proposal(new, _cause(site, term, sign), here + cost + more, f"{sign} {term.text}")
+    if constant(node) is not None or (site.known and site.shape is None):
+        return
+    at = f" @ {ast.unparse(node)}" if isinstance(node, ast.Name) else ""
+    for count, term in enumerate(reach.factors):
+        if site.shape is None and count > PARTIAL:
+            return
+        if not site.takes(term.value):
+            continue
+        cost = {"derivative": 0.0, "mask": 0.2, "tensor": 0.5, "complement": 0.8, "power": 1.4}[term.role]
+        t = parsed(term.text)
+        yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost, f"* {term.text}{at}")
+        if term.role == "tensor":
+            own = term.text == reach.target  # d(s c)/ds holds c, and what was written s c
+            cause = "wrong_operand" if own else "missing_factor"
+            yield Proposal(binary(node, ast.Div(), t), cause, here + cost + 0.4, f"/ {term.text}")
+    own = ast.unparse(node)
+    for term in reach.written:
+        if site.takes(term.value) and term.text != own:
+            t = parsed(term.text)
+            yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + 0.9, f"* {term.text}{at}")
+
+
+def _by_chance(reach: Reach, term: Term, op: str) -> bool:
+    """Whether a size may as well be a plain number: nothing is averaged, or nothing was divided by it before."""
+    if term.role != "size":
+        return False
+    if op == "/":
+        return not reach.averaged(term.value)
+    return term.value in {t.value for t in reach.numbers if t.role == "number"} and term.value not in reach.divisors
+
+
+def _within_product(site: Site) -> bool:
+    """Whether a place is a factor of a product, to which as a whole any other factor can be put."""
+    above = site.place.parent
+    if isinstance(above, ast.UnaryOp):
+        return True
+    if constant(site.node) is not None or not isinstance(above, ast.BinOp):
+        return False
+    return isinstance(above.op, ast.Mult) or (isinstance(above.op, ast.Div) and site.place.field == "left")
+
+
+def _cause(site: Site, term: Term, op: str) -> str:
+    """The mistake of having left a factor out."""
+    if site.in_penalty:
+        return "wrong_l2"
+    if site.in_slope:
+        return "wrong_activation_derivative"
+    if term.role == "size":
+        if "**" in term.text:
+            return "wrong_factor"
+        return "missing_mean" if op == "/" else "mean_twice"
+    if term.role in ("number", "constant"):
+        return "wrong_factor"
+    if term.role in ("written", "complement") and site.reach.slope(term.text):
+        return "missing_activation_derivative"
+    if term.role in ("tensor", "written") and _chooses(term.value):
+        return "wrong_mask"
+    if term.role == "mask":
+        return "missing_activation_derivative" if ">" in term.text else "wrong_mask"
+    if term.role == "derivative":
+        return "missing_activation_derivative"
+    a = term.text.removeprefix("(1 - ").rstrip(")")
+    if plain(a) in {plain(n) for n in site.reach.activations} and plain(site.reach.target) not in site.reach.inputs:
+        own = {plain(n): plain(z) for n, (_, z) in site.reach.activations.items()}
+        if own[plain(a)] == plain(site.reach.target):
+            return "missing_activation_derivative"
+    return "missing_factor"
+
+
+def _chooses(value: Tensor) -> bool:
+    """Whether a factor is a mask: nothing but zeros and ones, and both of them."""
+    return bool(((value == 0) | (value == 1)).all()) and bool((value == 0).any()) and bool((value == 1).any())
