@@ -37,7 +37,18 @@ def sgd_step_(module: nn.Module, lr: float) -> None:
     It is the optimiser's functional form, which `torch.optim.SGD.step` calls too: the class itself loads torch's
     compiler when it is made, which takes as long as to import torch once more.
     """
-    trained = [p for p in module.parameters() if p.grad is not None]
-    plain = {"weight_decay": 0.0, "momentum": 0.0, "dampening": 0.0, "nesterov": False, "maximize": False}
+    parameters: list[Tensor] = [p for p in module.parameters() if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    momenta: list[Tensor | None] = [None] * len(parameters)
     with torch.no_grad():
-        sgd(trained, [p.grad for p in trained], [None] * len(trained), lr=lr, **plain)
+        sgd(
+            parameters,
+            gradients,
+            momenta,
+            lr=lr,
+            weight_decay=0.0,
+            momentum=0.0,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
