@@ -16,6 +16,7 @@ from torch import Tensor
 
 from compare.check.constants import THRESHOLD
 from compare.check.noise import Jitter, deliberate_below, measure, pooled
+from compare.check.operations import Plan
 from compare.check.parts import PARTS
 from compare.check.restore import same_buffers, same_randomness
 
@@ -382,3 +383,35 @@ def test_same_buffers() -> None:
     assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
     norm(torch.ones(4, 3))
     assert int(norm.state_dict()["0.num_batches_tracked"]) == 1, "nothing is kept watched"
+
+
+A27, A73, V7 = normal(2, 7), normal(7, 3), normal(7)
+
+
+@pytest.mark.parametrize(
+    ("func", "args", "length"),
+    [
+        (torch.ops.aten.mm.default, (A27, A73), 7),
+        (torch.ops.aten.addmm.default, (normal(3), A27, A73), 7),
+        (torch.ops.aten.bmm.default, (normal(4, 2, 7), normal(4, 7, 3)), 7),
+        (torch.ops.aten.mv.default, (A27, V7), 7),
+        (torch.ops.aten.dot.default, (V7, V7), 7),
+        (torch.ops.aten.sum.dim_IntList, (normal(5, 4), [1]), 4),
+        (torch.ops.aten.mean.dim, (normal(5, 4), [0]), 5),
+        (torch.ops.aten.cumsum.default, (normal(5, 4), 0), 5),
+        (torch.ops.aten.logcumsumexp.default, (normal(5, 4), -1), 4),
+        (torch.ops.aten.index_add.default, (normal(2), 0, torch.tensor([0, 1, 1, 1, 0, 0]), normal(6)), 3),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_how_many_terms_one_entry_sums(func, args, length):
+    plan = Plan(func)
+    assert plan.length(args, func(*args)) == length
+    assert plan.written == 0
+
+
+def test_a_sum_that_is_written_in_place_is_added_once():
+    def compute(x, W, start):
+        return start.clone().addmm_(x, W)
+
+    assert 0 < float(floor_of(compute, normal(2, 7), normal(7, 3, seed=1), normal(2, 3, seed=2)).max()) < 1e-14

@@ -28,15 +28,19 @@ EXACT = frozenset(
 
 def _matrix_length(args: tuple[Any, ...], out: Tensor) -> float:
     tensors = [a for a in args if isinstance(a, Tensor) and a.ndim > 0]
-    return float(tensors[-2].shape[-1]) if len(tensors) > 1 else 1.0
+    return float(tensors[-2].shape[-1])
 
 
 def _sum_length(args: tuple[Any, ...], out: Tensor) -> float:
     return float(args[0].numel()) / max(out.numel(), 1)
 
 
+def _running_length(args: tuple[Any, ...], out: Tensor) -> float:
+    return float(args[0].shape[args[1]]) if args[0].ndim else 1.0
+
+
 def _any_length(args: tuple[Any, ...], out: Tensor) -> float:
-    longest = max((a.numel() for a in args if isinstance(a, Tensor)), default=1)
+    longest = max(a.numel() for a in args if isinstance(a, Tensor))
     return longest / max(min(out.numel(), longest), 1)
 
 
@@ -44,7 +48,7 @@ def _any_length(args: tuple[Any, ...], out: Tensor) -> float:
 REDUCTIONS: dict[str, Callable[[tuple[Any, ...], Tensor], float]] = (
     dict.fromkeys("mm addmm addmm_ bmm baddbmm baddbmm_ mv addmv dot vdot".split(), _matrix_length)
     | dict.fromkeys(
-        """sum mean nansum prod cumsum cumprod logcumsumexp var std var_mean linalg_vector_norm native_batch_norm
+        """sum mean nansum prod var std var_mean linalg_vector_norm native_batch_norm
         _native_batch_norm_legit native_group_norm _fused_rms_norm""".split(),
         _sum_length,
     )
@@ -52,6 +56,7 @@ REDUCTIONS: dict[str, Callable[[tuple[Any, ...], Tensor], float]] = (
         """native_batch_norm_backward native_group_norm_backward _fused_rms_norm_backward _euclidean_dist""".split(),
         _any_length,
     )
+    | dict.fromkeys("cumsum cumsum_ cumprod cumprod_ logcumsumexp".split(), _running_length)
     # one formula in one call: what happens inside is as if its inputs had been moved by an ulp
     | dict.fromkeys(
         """elu elu_backward log_sigmoid_forward log_sigmoid_backward
