@@ -47,8 +47,8 @@ def factor(site: Site) -> Iterator[Proposal]:
         t = parsed(term.text)
         yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost, f"* {term.text}{at}")
         if term.role == "tensor":
-            is_own = term.text == reach.target  # d(s c)/ds holds c, and what was written s c
-            cause = "wrong_operand" if is_own else "missing_factor"
+            itself = term.text == reach.target  # d(s c)/ds holds c, and what was written s c
+            cause = "wrong_operand" if itself else "missing_factor"
             yield Proposal(binary(node, ast.Div(), t), cause, here + cost + 0.4, f"/ {term.text}")
     own = ast.unparse(node)
     for term in reach.written:
