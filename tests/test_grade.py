@@ -99,7 +99,7 @@ def test_the_example_class(tmp_path, monkeypatch, capsys):
         "diana": "8.89",
         "edu": "0.00",
     }
-    assert rows["bruno"]["first wrong"] == "z2 (bruno.py:11): missing_activation_derivative"
+    assert rows["bruno"]["first wrong"] == "z2 (bruno.py:11): wrong_activation_derivative"
     assert (rows["bruno"]["z2"], rows["bruno"]["W2"]) == ("wrong", "inherited")
     assert rows["carla"]["z3"] == "rescaled"
     assert rows["diana"]["first wrong"] == "W2: missing"
