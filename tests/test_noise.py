@@ -411,6 +411,8 @@ def test_how_many_terms_one_entry_sums(func, args, length):
 
 
 def test_a_sum_that_is_written_in_place_is_added_once():
+    assert Plan(torch.ops.aten.addmm_.default).written == 1
+
     def compute(x, W, start):
         return start.clone().addmm_(x, W)
 
