@@ -76,7 +76,7 @@ def margins_for_indicators(x, W, y, s):
     return {"s": ds, "W": ds.T @ x, "x": ds @ W}
 
 
-@wrong(mean_square_forward, MEAN_SQUARE, steps=("z3",), cause="missing_mean", source="scikit-learn 8349")
+@wrong(mean_square_forward, MEAN_SQUARE, steps=("z3",), cause="wrong_count", source="scikit-learn 8349")
 def not_averaged_over_outputs(x, W2, W3, y, alpha, a2, z3):
     n = len(x)
     d3 = (z3 - y) / n
