@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -282,3 +284,27 @@ def test_where_calls_end_changes_no_bit(size: int, product: str) -> None:
     for ends in ((1, 12), (5, 6, 12), tuple(range(1, 13))):
         cut = run(ends)
         assert all(torch.equal(cut[path], whole[path]) for path in whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("product", ["loops", "BLAS"])
+@pytest.mark.parametrize("make", [network, wide])
+def test_a_thread_that_lags_behind_changes_no_bit(make: Callable[..., mbp.Sequential], product: str) -> None:
+    """A smaller last batch has fewer columns, in which each thread's share begins elsewhere. Others take the CPUs."""
+    net, loss, dtype = make(mbp.Tanh()), mbp.SquaredError(), torch.float64
+    x, y = batch(loss, dtype)
+    engine = ENGINES[f"compiled, two threads, {product}"](net, loss, dtype)
+
+    def weights() -> Tensor:
+        params = start(net, dtype)
+        engine.train(params, x, y, torch.arange(17), 9, lr=0.05, l2=0.01)
+        return torch.cat([tensor.reshape(-1) for _, tensor in named(params)])
+
+    first = weights()
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        assert all(torch.equal(weights(), first) for _ in range(1500))
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()

@@ -59,10 +59,13 @@ def epoch(
     in_columns = width[0] * width[1] * size < loops
     room = block // threads
     inputs = a[0] + (0 if again else thread * width[0] * ((size + LANES - 1) // LANES * LANES))  # of this thread
+    cols = 0
     for step in range(losses.size):
-        first = step * size
+        first, before = step * size, cols
         m = min(size, n_rows - first)
         cols = (m + LANES - 1) // LANES * LANES
+        if cols < before:  # a thread's share then begins where another may still read the deltas of the step before
+            turn = meet(counter, threads, turn, let_run)
         if again:
             start, stop = share(m, thread, threads, 1)
             gather(x, rows, first, start, stop, m, width[0], v, inputs, cols, in_columns)
