@@ -44,6 +44,7 @@ EXPLAINED = {
     "forum_mistakes.elementwise_dw": ("elementwise_for_matmul", " @ "),
     "mlp_layer_mistakes.target_minus_output": ("sign", "torch.sigmoid(z3) - y"),
     "mlp_layer_mistakes.half_twice": ("wrong_factor", "d3"),
+    "mlp_batch_mistakes.no_mean_at_all": ("missing_mean", "/ "),
     "forum_cost_mistakes.not_averaged_over_outputs": ("wrong_count", "numel()"),
     "mlp_batch_mistakes.mean_in_delta_and_in_weights": ("mean_twice", "W3"),
     "mlp_batch_mistakes.averaged_over_every_entry": ("wrong_count", "/ len("),
