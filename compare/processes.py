@@ -141,19 +141,16 @@ def prepare() -> None:
 def start(order: dict[str, Any], fds: Sequence[int]) -> tuple[Server, int]:
     """Starts a child of the fork server, and the fork server first where there is none, or none any more."""
     with _server_lock:
-        server = _begun()
-        try:
-            server.wait()
-            return server, server.start(order, fds)
-        except ServerError:
-            _forget(server)
-        server = _begun()
-        try:
-            server.wait()
-        except ServerError:
-            _forget(server)
-            raise
-        return server, server.start(order, fds)
+        for is_last in (False, True):
+            server = _begun()
+            try:
+                server.wait()
+                return server, server.start(order, fds)
+            except ServerError:
+                _forget(server)
+                if is_last:
+                    raise
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _begun() -> Server:

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 import torch
 
 from compare import constant, real
-from compare.check.derivation import check_derivation
-from compare.explain import explain
-from compare.explain.bench import Bench
-
-
-@pytest.fixture(autouse=True)
-def _default_dtype() -> Iterator[None]:
-    """A bench computes in float64, for the process that it has to itself."""
-    before = torch.get_default_dtype()
-    yield
-    torch.set_default_dtype(before)
+from tests.told import explained
 
 
 def first(forward, backward, inputs, seconds=60.0):
-    """The explained row nearest to J; edits run in this process, which is a test's own."""
-    report = check_derivation(forward, backward, inputs, seconds=1.0)
-    explained = explain(report, forward, backward, inputs, seconds=seconds, bench=Bench())
-    return next(row for row in explained.rows if row.cause), explained
+    """The explained row nearest to J, and the report."""
+    report = explained(forward, backward, inputs, checking=1.0, seconds=seconds)
+    return next(row for row in report.rows if row.cause), report
 
 
 def test_one_over_m_left_out_of_a_delta_is_mended_once():

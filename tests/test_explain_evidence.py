@@ -6,25 +6,7 @@ import pytest
 import torch
 
 from compare import binary, index, real
-from compare.check.derivation import check_derivation
-from compare.explain import explain
-from compare.explain.bench import Bench
-
-
-@pytest.fixture(autouse=True)
-def _default_dtype():
-    """A bench computes in float64, for the process that it has to itself."""
-    before = torch.get_default_dtype()
-    yield
-    torch.set_default_dtype(before)
-
-
-def told(forward, backward, inputs):
-    """The explained row nearest to J; edits run in this process, which is a test's own."""
-    report = check_derivation(forward, backward, inputs, seconds=0.2)
-    explained = explain(report, forward, backward, inputs, seconds=60.0, bench=Bench())
-    row = next(row for row in explained.rows if row.cause)
-    return row.name, row.cause, row.repair.partition("  ->  ")[2]
+from tests.told import told
 
 
 def draws(**shapes):

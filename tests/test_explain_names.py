@@ -8,28 +8,9 @@ import pytest
 import torch
 
 from compare import constant, real
-from compare.check.derivation import check_derivation
-from compare.explain import explain
-from compare.explain.bench import Bench
 from compare.explain.numbers import rounded_to
 from compare.explain.reach import Reach
-
-
-@pytest.fixture(autouse=True)
-def _default_dtype():
-    """A bench computes in float64, for the process that it has to itself."""
-    before = torch.get_default_dtype()
-    yield
-    torch.set_default_dtype(before)
-
-
-def told(forward, backward, inputs):
-    """The explained row nearest to J; edits run in this process, which is a test's own."""
-    report = check_derivation(forward, backward, inputs, seconds=0.2)
-    explained = explain(report, forward, backward, inputs, seconds=60.0, bench=Bench())
-    row = next(row for row in explained.rows if row.cause)
-    return row.name, row.cause, row.repair.partition("  ->  ")[2]
-
+from tests.told import told
 
 XC = {"x": real("n", "d"), "c": real("n", "d")}
 

@@ -123,12 +123,17 @@ def _valid_subgradient(c: Comparison, local: Match) -> bool:
     return bool((jump & inside)[local.excess > 1].all())
 
 
+def largest_at(values: Tensor) -> tuple[int, ...]:
+    """The index of the largest entry."""
+    place = np.unravel_index(int(values.argmax()), tuple(values.shape))  # torch's own imports sympy, for seconds
+    return tuple(int(i) for i in place)
+
+
 def _described(verdict: str, c: Comparison, seen: Match, expected: Tensor) -> Judgement:
     if not expected.numel():
         return Judgement(verdict, idle=verdict == "right")
     errors = torch.stack([(g - expected).abs() for g in c.given]).amax(0).nan_to_num(nan=math.inf)
-    flat = int((seen.excess if bool((seen.excess > 0).any()) else errors).argmax())
-    index = tuple(int(i) for i in np.unravel_index(flat, tuple(expected.shape)))  # torch's imports sympy, for seconds
+    index = largest_at(seen.excess if bool((seen.excess > 0).any()) else errors)
     call = max(c.given, key=lambda g: float((g[index] - expected[index]).abs()))
     spacing = _spacing(expected)
     size = _rms(expected)

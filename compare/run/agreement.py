@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from compare.check.constants import THRESHOLD
-from compare.check.verdict import match
+from compare.check.verdict import largest_at, match
 from compare.run.network import Part
 from compare.run.pair import Gradients, Pair
 
@@ -186,8 +185,7 @@ def _incomparable(own: Tensor | None, expected: Tensor) -> str:
 
 def described(path: str, own: Tensor, expected: Tensor, error: Tensor, excess: Tensor) -> Difference:
     """Where one parameter's values are furthest off, in floors."""
-    place = np.unravel_index(int(excess.argmax()), tuple(expected.shape))  # torch's imports sympy
-    index = tuple(int(i) for i in place)
+    index = largest_at(excess)
     gap = Gap()
     gap.include(path, error.nan_to_num(nan=math.inf), expected)
     ulps, relative = gap.worst()
