@@ -30,7 +30,7 @@ TESTS = {
     "noise": ["tests/test_noise.py", "tests/test_traps.py"],
     "operations": ["tests/test_noise.py"],
     "restore": ["tests/test_noise.py"],
-    "verdict": ["tests/test_verdicts.py", "tests/test_check_derivation.py"],
+    "verdict": ["tests/test_verdict_rules.py", "tests/test_verdicts.py"],
 }
 LIMIT = 150  # seconds of the processor for a mutant's tests, several times what they take
 OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
