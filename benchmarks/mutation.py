@@ -27,8 +27,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
     "hooks": ["tests/test_hooks.py", "tests/test_check_derivation.py"],
-    "noise": ["tests/test_noise.py", "tests/test_traps.py"],
-    "operations": ["tests/test_noise.py"],
+    "noise": ["tests/test_noise_rules.py", "tests/test_noise.py", "tests/test_traps.py"],
+    "operations": ["tests/test_noise_rules.py", "tests/test_noise.py"],
     "restore": ["tests/test_noise.py"],
     "verdict": ["tests/test_verdict_rules.py", "tests/test_verdicts.py"],
 }

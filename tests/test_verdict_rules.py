@@ -235,8 +235,8 @@ def test_beside_zeros_an_error_is_infinite_and_agreeing_is_none() -> None:
     idle = judged(compared(zeros, local=zeros, chained=zeros))
     assert (idle.verdict, idle.max_rel, idle.idle) == ("right", 0.0, True)
     assert judged(compared(off(), local=zeros, chained=zeros)).max_rel == INF
-    almost = judged(compared(zeros + 1e-20, local=zeros, chained=zeros))
-    assert not almost.idle  # something was computed
+    almost = judged(compared(off(2.0**-45) - EXPECTED, local=zeros, chained=zeros))
+    assert (almost.verdict, almost.idle) == ("right", False)  # something was computed
     assert not judged(compared(zeros, local=zeros + 1e-13, chained=zeros)).idle
     assert not judged(compared(zeros, local=off(), chained=zeros)).idle
 

@@ -66,8 +66,9 @@ class _Arithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """A sum of n terms: its terms and its result are moved by sqrt(n) ulps."""
         assert plan.length is not None
         like = args[0] if plan.written else func(*args, **kwargs)
-        first = like[0] if isinstance(like, tuple | list) else like
-        scale = math.sqrt(max(1.0, plan.length(args, first))) if isinstance(first, Tensor) else 1.0
+        results = like if isinstance(like, tuple | list) else (like,)
+        first = next((r for r in results if isinstance(r, Tensor)), None)  # a gradient not asked for is None
+        scale = 1.0 if first is None else math.sqrt(max(1.0, plan.length(args, first)))
         moved = [
             self._move(a.clone(), scale) if position >= plan.written and _is_float(a) else a
             for position, a in enumerate(args)
