@@ -6,6 +6,7 @@ signals.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import difflib
 import importlib
@@ -18,7 +19,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.suppress(ValueError):  # not in the main thread: signals are someone else's
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _run(args)
+        status = _run(args)
+        sys.stdout.flush()  # a reader that has gone and a full disk are noticed here, and not at the very end
+        return status
     except KeyboardInterrupt as stop:
         return _refused("stopped", getattr(stop, "exit_status", 130))
     except BrokenPipeError:  # the reader of our output has gone
@@ -144,6 +147,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             where = ascii(os.fspath(error.filename))[1:-1] if not isinstance(error.filename, int) else "a file"
             return _refused(f"{where}: {error.strerror}; check the path, its permissions and the space there", 2)
         return _refused(f"{type(error).__name__}: {error} (MANUALBP_TRACEBACK=1 shows where)", 2)
+
+
+def script() -> NoReturn:
+    """The installed command: `main`, and an end of the process that does not take torch apart for most of a second."""
+    status = 2
+
+    @atexit.register  # what is registered first runs last
+    def leave() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(status)
+
+    status = main()
+    sys.exit(status)
 
 
 def _run(args: list[str]) -> int:
@@ -236,4 +253,4 @@ def _terminate(signum: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

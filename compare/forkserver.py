@@ -41,7 +41,7 @@ CHANNEL = 3  # the file descriptor for messages to the parent, of a child and of
 GRACE = 2.0  # seconds that supervisors have to end once the parent has gone
 
 
-def main(control_fd: int) -> None:
+def main(control_fd: int) -> NoReturn:
     """Runs the fork server: each line of JSON with three file descriptors that comes over the control socket is one
     child to start, and is answered by its supervisor's process id; a line `"sweep"` kills what fell to this process.
     """
@@ -85,6 +85,7 @@ def main(control_fd: int) -> None:
         supervisors.difference_update(reap())
         time.sleep(0.01)
     kill_all(keep=supervisors)
+    os._exit(0)  # there is nothing to put back, and to take torch apart takes most of a second
 
 
 def receive_order(control: socket.socket) -> tuple[bytes, list[int]]:

@@ -2,6 +2,9 @@
 
     magic (4 bytes) | length of the JSON (4) | length of the tensors (8) | JSON | tensors in safetensors format
 
+The JSON has the tensors' names and shapes; their entries lie end to end, in one safetensors tensor for each dtype: a
+check exchanges many messages of many small tensors, and one is written as fast as twenty.
+
 Nothing is pickled, and nothing that arrives is trusted: lengths are bounded before anything is kept, and what does not
 parse, or parses to something that this module would not have written, raises `WireError`.
 """
@@ -9,6 +12,7 @@ parse, or parses to something that this module would not have written, raises `W
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -53,27 +57,25 @@ def encode(head: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[bytes
     travel.
     """
     names: list[list[object]] = []
-    plain: dict[str, Tensor] = {}
-    storages: set[int] = set()  # safetensors refuses tensors that share memory
+    entries: dict[str, list[Tensor]] = {}  # by dtype
     for name, tensor in tensors.items():
         if not isinstance(name, str):
             raise WireError(f"a tensor's name must be a string, received {type(name).__name__}")
         if not isinstance(tensor, Tensor):
             raise WireError(f"{one_line(name, 60)!r} must be a tensor, received {type(tensor).__name__}")
-        names.append([name, tensor.dtype.is_complex])
         dense = _dense(name, tensor)
-        storage = dense.untyped_storage().data_ptr()
-        plain[str(len(plain))] = dense.clone() if storage in storages else dense
-        storages.add(storage)
+        dtype = str(dense.dtype).removeprefix("torch.")
+        names.append([name, tensor.dtype.is_complex, dtype, list(dense.shape)])
+        entries.setdefault(dtype, []).append(dense.reshape(-1))
     try:
         text = json.dumps({"head": head, "tensors": names}).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(f"the data cannot be written as JSON: {one_line(str(error), 200)}") from None
     if len(text) > MAX_JSON:
         raise WireError(f"the data takes {len(text):,} bytes as JSON; at most {MAX_JSON:,} can be sent")
-    if len(plain) > MAX_TENSORS:
-        raise WireError(f"{len(plain):,} tensors; at most {MAX_TENSORS:,} can be sent in one message")
-    packed = safetensors.torch.save(plain) if plain else b""
+    if len(names) > MAX_TENSORS:
+        raise WireError(f"{len(names):,} tensors; at most {MAX_TENSORS:,} can be sent in one message")
+    packed = safetensors.torch.save({dtype: torch.cat(parts) for dtype, parts in entries.items()}) if entries else b""
     return [PREFIX.pack(MAGIC, len(text), len(packed)) + text, packed]
 
 
@@ -134,14 +136,19 @@ def decode(text: bytes, packed: bytes) -> tuple[dict[str, Any], dict[str, Tensor
         head, names = outer["head"], outer["tensors"]
         if not isinstance(head, dict) or not isinstance(names, list) or len(names) > MAX_TENSORS:
             raise WireError("the message's head is malformed")
-        flat = safetensors.torch.load(packed) if packed else {}
-        if flat.keys() != {str(i) for i in range(len(names))}:
-            raise WireError("the message's tensors are not those that its head names")
+        entries = safetensors.torch.load(packed) if packed else {}
+        taken = dict.fromkeys(entries, 0)
         tensors: dict[str, Tensor] = {}
-        for i, (name, is_complex) in enumerate(names):
+        for name, is_complex, dtype, shape in names:
             if not isinstance(name, str) or not isinstance(is_complex, bool) or name in tensors:
                 raise WireError("the names of the message's tensors are malformed")
-            tensors[name] = _checked(flat[str(i)], is_complex)
+            if len(shape) > MAX_DIMENSIONS or not all(type(size) is int and size >= 0 for size in shape):
+                raise WireError("the shapes of the message's tensors are malformed")
+            first, taken[dtype] = taken[dtype], taken[dtype] + math.prod(shape)
+            part = entries[dtype].narrow(0, first, taken[dtype] - first)
+            tensors[name] = _checked(part.reshape(shape).clone(), is_complex)
+        if any(taken[dtype] != every.numel() for dtype, every in entries.items()):
+            raise WireError("the message's tensors are not those that its head names")
     except WireError:
         raise
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, AssertionError, OverflowError) as error:
@@ -151,8 +158,8 @@ def decode(text: bytes, packed: bytes) -> tuple[dict[str, Any], dict[str, Tensor
 
 
 def _checked(tensor: Tensor, is_complex: bool) -> Tensor:
-    if tensor.dtype not in DTYPES or tensor.dim() > MAX_DIMENSIONS:
-        raise WireError(f"a tensor of dtype {tensor.dtype} with {tensor.dim()} dimensions")
+    if tensor.dtype not in DTYPES:
+        raise WireError(f"a tensor of dtype {tensor.dtype}")
     if tensor.dtype == torch.bool:
         return tensor.view(torch.uint8) != 0  # a byte other than 0 and 1 is no bool, and torch does not look
     if not is_complex:
