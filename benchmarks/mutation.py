@@ -202,6 +202,8 @@ def main() -> None:
                 break
             how = killed(f"compare.check.{name}", after, TESTS[name])
             tried += 1
+            if tried % 20 == 0:
+                print(f"{name}: {tried} of {len(chosen)}", file=sys.stderr, flush=True)
             if not how:
                 survived += 1
                 print(f"{name} {number} survives:\n{diff(before, after)}", flush=True)
