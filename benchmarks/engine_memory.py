@@ -24,11 +24,13 @@ from typing import Any
 import numpy as np
 import torch
 
+DEFAULT = "torch eager, SGD as it is by default"
 WIDTHS, BATCH = (784, 2048, 2048, 10), 512
 NAMES = (
     "manualbp auto",
     "manualbp fused",
     "manualbp reference",
+    DEFAULT,
     "torch eager, foreach",
     "torch eager, fused",
 )
@@ -39,10 +41,10 @@ def memory(name: str) -> float:
     """MiB that torch's allocator holds at most while the contestant is built and takes three steps."""
     from torch.profiler import ProfilerActivity, profile
 
-    from benchmarks.engine_peers import contestants, problem
+    from benchmarks.engine_peers import Eager, contestants, problem
 
     p = problem(WIDTHS, BATCH, 3)
-    make = contestants(p, compile_modes=())[name]
+    make = (contestants(p, compile_modes=()) | {DEFAULT: lambda: Eager(p)})[name]
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         make().run(3)
     live = most = 0
@@ -104,6 +106,8 @@ def main() -> None:
         found = child({"threads": 1, "name": name}, "benchmarks.engine_memory")
         tell(f"peak memory, {name}: " + ("failed" if found is None else f"{found:.1f} MiB"))
     for name in (*NAMES, "scikit-learn", "jax scan") if options.mnist else ():
+        if name == DEFAULT:
+            continue  # there for its memory alone
         found = child({"threads": 1, "name": name, "mnist": str(options.mnist)}, "benchmarks.engine_memory")
         if found is not None:
             tell(f"MNIST, {name}: {found[0]:.2f} s, {found[1]} epochs, {found[2]:.4f}")
