@@ -1,6 +1,6 @@
 """The check on the whole corpus: every right derivation passes, every wrong one is caught at its wrong step.
 
-The default part tries every second right derivation at the plain condition only, and every second wrong one there
+The default part tries every third right derivation at the plain condition only, and every third wrong one there
 first, and some mutants; the slow part tries the others, and a share of them everywhere. MANUALBP_SHARE=1 makes that
 every case, which takes an hour; benchmarks/check_corpus.py does the same in parts, beside other tools.
 """
@@ -33,7 +33,8 @@ def module_of(group: list[Case]) -> str:
     return group[0].name.partition(".")[0]
 
 
-HALVES = pytest.mark.parametrize("half", [0, pytest.param(1, marks=pytest.mark.slow)], ids=["", "others"])
+PARTS = 3
+EACH_PART = pytest.mark.parametrize("part", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, PARTS))])
 
 
 def check(case: Case, *, quickly: bool = False) -> Report:
@@ -51,10 +52,10 @@ def found_first(report: Report, case: Case) -> bool:
     return next((row.name for row in report.rows if row.name in red(report)), "") in case.steps
 
 
-@HALVES
+@EACH_PART
 @pytest.mark.parametrize("group", by_module(RIGHT), ids=module_of)
-def test_right_derivations_raise_no_alarm_where_it_is_plain(group: list[Case], half: int) -> None:
-    alarms = [f"{case.name}: {report}" for case in group[half::2] if not (report := check(case, quickly=True)).ok]
+def test_right_derivations_raise_no_alarm_where_it_is_plain(group: list[Case], part: int) -> None:
+    alarms = [f"{case.name}: {report}" for case in group[part::PARTS] if not (report := check(case, quickly=True)).ok]
     assert not alarms, "\n".join(alarms)
 
 
@@ -65,10 +66,10 @@ def caught(case: Case) -> bool:
     return any(report.first_wrong is not None or red(report) for report in reports)
 
 
-@HALVES
+@EACH_PART
 @pytest.mark.parametrize("group", by_module(WRONG), ids=module_of)
-def test_wrong_derivations_are_caught(group: list[Case], half: int) -> None:
-    assert not [case.name for case in group[half::2] if not caught(case)]
+def test_wrong_derivations_are_caught(group: list[Case], part: int) -> None:
+    assert not [case.name for case in group[part::PARTS] if not caught(case)]
 
 
 def test_mutants_are_caught() -> None:

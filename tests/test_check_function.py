@@ -37,14 +37,14 @@ WRONG = [case for module in (wrong_cotangents, wrong_formulas, wrong_memory) for
 BY_NAME = {case.name: case for case in WRONG}
 
 
-@pytest.mark.parametrize("case", spread(RIGHT, 4), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", spread(RIGHT, 6), ids=lambda case: case.name)
 def test_a_right_function_passes(case):
     report = check_function(case.fn, case.reference, case.inputs)
     assert report.ok, str(report)
     assert not any(tried.status == "failed" for tried in report.conditions)
 
 
-@pytest.mark.parametrize("case", spread(WRONG, 3), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", spread(WRONG, 5), ids=lambda case: case.name)
 def test_a_wrong_function_is_told_where_and_why(case):
     row = caught(case.name)[case.row]
     assert row.verdict == case.verdict, str(caught(case.name))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import manualbp as mbp
 from compare import Report, check_layer
 from tests.planted import ACTIVATION_MISTAKES, LINEAR_MISTAKES, LOSS_MISTAKES, spoiled, spoiled_loss
+from tests.spread import spread
 
 XAVIER = mbp.Xavier()
 
@@ -60,7 +61,7 @@ def test_every_loss_is_right(loss: mbp.Loss, l2: float) -> None:
     assert verdicts(report) == dict.fromkeys(("z3", "W3", "b3", "a2", "z2", "W2", "b2", "x"), "right")
 
 
-@pytest.mark.parametrize("name", ACTIVATION_MISTAKES)
+@pytest.mark.parametrize("name", spread(ACTIVATION_MISTAKES, 3))
 def test_a_wrong_activation(name: str) -> None:
     kind, mistake = ACTIVATION_MISTAKES[name]
     report = check_layer(network(spoiled(kind, mistake)), draw(6, 5), loss=mbp.SquaredError())
@@ -72,7 +73,7 @@ def test_a_wrong_activation(name: str) -> None:
     assert report["z2"].line.endswith(".backward")
 
 
-@pytest.mark.parametrize("name", LINEAR_MISTAKES)
+@pytest.mark.parametrize("name", spread(LINEAR_MISTAKES, 2))
 def test_a_wrong_linear_layer_is_caught(name: str) -> None:
     blamed, mistake = LINEAR_MISTAKES[name]
     wrong = spoiled(mbp.Linear, mistake, n_in=5, n_out=4, initializer=XAVIER)
@@ -82,7 +83,7 @@ def test_a_wrong_linear_layer_is_caught(name: str) -> None:
     assert {row.name for row in report.rows if not row.ok} == {blamed}
 
 
-@pytest.mark.parametrize("name", LOSS_MISTAKES)
+@pytest.mark.parametrize("name", spread(LOSS_MISTAKES, 2))
 def test_a_wrong_loss(name: str) -> None:
     kind, _, mistake = LOSS_MISTAKES[name]
     report = check_layer(network(mbp.Tanh()), draw(6, 5), loss=spoiled_loss(kind, mistake))

@@ -20,6 +20,7 @@ from tests.lecture_run import judged
 pytestmark = pytest.mark.xdist_group("lecture")  # it is run once, not by each process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_table_fits_80_columns(language: Any, capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
@@ -52,6 +53,7 @@ def test_command_refuses_in_one_line(capsys: pytest.CaptureFixture[str], tmp_pat
 # --------------------------------------------------------------------------------------------------- page and docs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_page(language: Any) -> None:
     html = page.render(judged(), language)
@@ -82,6 +84,7 @@ class Addresses(HTMLParser):
                 self.found += re.findall(r"url\((.*?)\)", value or "")
 
 
+@pytest.mark.slow
 def test_page_asks_the_network_for_nothing() -> None:
     html = page.render(judged(), "en")
     addresses = Addresses()
@@ -93,6 +96,7 @@ def test_page_asks_the_network_for_nothing() -> None:
     assert "@import" not in style
 
 
+@pytest.mark.slow
 def test_page_is_the_same_for_the_same_numbers() -> None:
     some = [each for each in judged() if each.statement.name in ("figure-1", "figure-2")]
     assert page.render(some, "en") == page.render(some, "en")
@@ -114,6 +118,7 @@ def test_colours_can_be_read() -> None:
             assert (luminance(background) + 0.05) / (luminance(colour) + 0.05) >= 4.5
 
 
+@pytest.mark.slow
 def test_formulas_are_well_formed() -> None:
     children = {"msup": 2, "msub": 2, "mfrac": 2, "munder": 2, "mover": 2, "msubsup": 3}
     shown = {t for each in judged() for t in (*each.statement.tex, *each.statement.corrected)}
@@ -137,6 +142,7 @@ def test_plain_formulas() -> None:
     )
 
 
+@pytest.mark.slow
 def test_texts_are_in_both_languages() -> None:
     for each in judged():
         statement, outcome = each.statement, each.outcome

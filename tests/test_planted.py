@@ -115,9 +115,9 @@ def _of_the_last_layer_alone(net: mbp.Layer, grads: mbp.Grads, params: mbp.Param
     ("mistake", "named"),
     [
         (_halved, "gradient of W3, layer 3, in its L2 part"),
-        (_negative, "gradient of W3, layer 3, in its L2 part"),
+        pytest.param(_negative, "gradient of W3, layer 3, in its L2 part", marks=pytest.mark.slow),
         (_of_biases_too, "gradient of b3, layer 3, in its L2 part"),
-        (_of_the_last_layer_alone, "gradient of W2, layer 2, in its L2 part"),
+        pytest.param(_of_the_last_layer_alone, "gradient of W2, layer 2, in its L2 part", marks=pytest.mark.slow),
         (lambda net, grads, params, l2: None, "gradient of W3, layer 3, in its L2 part"),
     ],
     ids=["halved", "negative", "biases too", "last layer alone", "forgotten"],

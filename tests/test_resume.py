@@ -27,6 +27,7 @@ from compare.run.stops import Stops
 from compare.run.train import execute
 from compare.run.watcher import Plan
 from tests.planted import config, small_data, spoiled
+from tests.spread import spread
 
 
 class Watcher:
@@ -146,7 +147,7 @@ ENGINES = [
 ]
 
 
-@pytest.mark.parametrize("options", ENGINES, ids=lambda options: "-".join(str(v) for v in options.values()))
+@pytest.mark.parametrize("options", spread(ENGINES, 3), ids=lambda options: "-".join(str(v) for v in options.values()))
 def test_every_engine(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where its epochs are cut into other spans, and from the middle of one."""
     if options["engine"] == "compiled":
