@@ -113,7 +113,7 @@ def test_pooled() -> None:
 @settings(max_examples=30, deadline=None)
 @given(
     shape=st.lists(st.integers(0, 4), max_size=3).map(tuple),
-    exponent=st.integers(-300, 300),
+    exponent=st.integers(-300, 0) | st.integers(60, 300),  # between them numbers may become whole, and so exact
     seed=st.integers(0, 1000),
 )
 def test_a_floor_is_positive_finite_and_scales(shape: tuple[int, ...], exponent: int, seed: int) -> None:

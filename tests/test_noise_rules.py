@@ -126,6 +126,24 @@ def test_a_sum_one_term_after_the_other_is_within_the_threshold() -> None:
     assert float(floor) > EPS * n / 100, "sqrt(n) ulps for each of n terms, added as a random walk: n ulps"
 
 
+def test_a_long_sum_that_is_written_in_place() -> None:
+    n = 10_000
+    x = torch.rand(n, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
+    to_one = torch.zeros(n, dtype=torch.long)
+    floor = floor_of(lambda: torch.zeros(1, dtype=torch.float64).index_add_(0, to_one, x))
+    assert float(floor) > EPS * n / 100
+
+
+def test_noise_is_not_drawn_from_the_stream_that_inputs_are_drawn_from() -> None:
+    """Else it pushes each term by its own sign: a sum would be uncertain by n ulps, and hide what is wrong in it."""
+    n = 100_000
+    for seed in range(3):
+        x = torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 0.5
+        moved: list[Tensor] = []
+        measure(lambda jitter, x=x, moved=moved: moved.append(jitter(x)) or {"y": x}, probes=5, seed=0)
+        assert max(abs(float((each - x).sum())) for each in moved) < 6 * EPS * 0.3 * math.sqrt(n)
+
+
 def test_a_sum_whose_first_result_is_not_asked_for() -> None:
     """A convolution's backward gives None for an input that needs no gradient; its weight's sum is as long."""
     generator = torch.Generator().manual_seed(0)

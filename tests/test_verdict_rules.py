@@ -139,6 +139,11 @@ CASES: dict[str, tuple[Callable[[], Comparison], str, str]] = {
         "right",
         "wrong",
     ),
+    "a choice beside an entry that is off by as much as is allowed": (
+        lambda: compared(off(0.5, ALLOWED), hull=(EXPECTED, off(1.0))),
+        "right",
+        "subgradient",
+    ),
     "where nothing jumps": (
         lambda: compared(off(JUMP), hull=(EXPECTED, off(JUMP * 1.5 * 0.999))),
         "right",

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
-from compare.check.noise import Jitter, Run, exact_by_meaning
+from compare.check.noise import SEEDS, Jitter, Run, exact_by_meaning
 
 NUDGES = 8  # runs next to the inputs: enough to see that there is a kink
 TIES = 56  # further runs at a kink, so that each of several tied entries wins and loses
 NUDGE = 1e-9  # their distance, relative: far below any smooth change that matters, far above rounding
+CLOSER = 1e-12  # the same once more: a kink's jump is as high here, a steep slope (ill-conditioned algebra) is not
 JUMP = 1e-4  # a gradient that still changes by this share of its RMS over such a distance jumps
 TOGETHER = 12  # entries that are looked at together: a window of 3 x 3 that ties, and some
 MOST = 256  # entries that are off, with such a group each
@@ -56,12 +57,14 @@ def _kept(names: list[str], errors: Mapping[str, Tensor], runs: list[Run]) -> di
     return kept
 
 
-def around(run: Callable[[Jitter], Run], names: list[str], seed: int, others: Iterable[str] = ()) -> dict[str, Tensor]:
+def around(
+    run: Callable[[Jitter], Run], names: list[str], seed: int, others: Iterable[str] = (), distance: float = NUDGE
+) -> dict[str, Tensor]:
     """Local gradients, one below the other, of runs a hair away from the inputs; of many if `names` show a kink."""
-    runs = [run(_nudged(seed + k)) for k in range(1, NUDGES + 1)]
+    runs = [run(_nudged(seed + k, distance)) for k in range(1, NUDGES + 1)]
     seen = _stacked(runs, names)
     if any(bool((bounds(g)[1] - bounds(g)[0] > JUMP * g.abs().amax()).any()) for g in seen.values() if g.numel()):
-        runs += [run(_nudged(seed + k)) for k in range(NUDGES + 1, NUDGES + TIES + 1)]
+        runs += [run(_nudged(seed + k, distance)) for k in range(NUDGES + 1, NUDGES + TIES + 1)]
     return _stacked(runs, [*names, *others])
 
 
@@ -102,7 +105,7 @@ def attainable(given: Tensor, seen: Tensor, off: Tensor) -> bool:
 
 
 def _moved(step: float, seed: int) -> Jitter:
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(SEEDS + seed)
 
     def move(value: object) -> object:
         if not isinstance(value, Tensor) or not value.is_floating_point():
@@ -113,15 +116,15 @@ def _moved(step: float, seed: int) -> Jitter:
     return move
 
 
-def _nudged(seed: int) -> Jitter:
-    generator = torch.Generator().manual_seed(seed)
+def _nudged(seed: int, distance: float) -> Jitter:
+    generator = torch.Generator().manual_seed(SEEDS + seed)
 
     def move(value: object) -> object:
         if not isinstance(value, Tensor) or not value.is_floating_point() or value.numel() == 0:
             return value
         if bool(((value == 0) | (value == 1)).all()) and bool((value == 1).any()):
             return value  # a mask or one-hot rows: what they select is no kink
-        size = NUDGE * max(float(value.abs().max()), torch.finfo(value.dtype).tiny / NUDGE)
+        size = distance * max(float(value.abs().max()), torch.finfo(value.dtype).tiny / distance)
         return value + size * torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
 
     return move

@@ -68,9 +68,7 @@ def match(given: tuple[Tensor, ...], expected: Tensor, floor: Tensor) -> Match:
 def judge(evaluation: Evaluation) -> dict[str, Judgement]:
     """A judgement for every quantity given, nearest to J first."""
     judged: dict[str, Judgement] = {}
-    for name in ("backward", *evaluation.order, *evaluation.invalid):
-        if name in judged:
-            continue
+    for name in dict.fromkeys(("backward", *evaluation.order, *evaluation.invalid)):
         if name in evaluation.invalid:
             judged[name] = Judgement("invalid", explanation=evaluation.invalid[name])
         elif name in evaluation.spoilt:
