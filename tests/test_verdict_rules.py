@@ -227,6 +227,7 @@ def test_the_call_that_is_furthest_off_there() -> None:
     assert judged(compared(off(0.0, 0.25), off(0.0, 1.0))).got == 3.0
     assert judged(compared(off(0.0, 1.0), off(0.0, 0.25))).got == 3.0
     assert judged(compared(off(0.0, 0.25), off(1.0))).got == 2.0
+    assert judged(compared(off(0.0, 0.25), off(0.0, -1.0))).got == 1.0
 
 
 def test_an_inherited_error_is_that_of_the_whole_way() -> None:
@@ -243,6 +244,7 @@ def test_beside_zeros_an_error_is_infinite_and_agreeing_is_none() -> None:
     almost = judged(compared(off(2.0**-45) - EXPECTED, local=zeros, chained=zeros))
     assert (almost.verdict, almost.idle) == ("right", False)  # something was computed
     assert not judged(compared(zeros, local=zeros + 1e-13, chained=zeros)).idle
+    assert not judged(compared(zeros, local=off(2.0**-45) - EXPECTED, chained=zeros)).idle
     assert not judged(compared(zeros, local=off(), chained=zeros)).idle
 
 
@@ -256,6 +258,8 @@ def test_nothing_is_idle_and_has_no_error() -> None:
 def test_right_is_told_where_it_stands_even_if_it_is_only_rounding() -> None:
     found = judged(compared(off(0, 0, ALLOWED / 4)))
     assert (found.verdict, found.worst_index, found.explanation) == ("right", (2,), "")
+    floor = FLOOR * torch.tensor([1.0, 16.0, 1.0, 1.0], dtype=torch.float64)
+    assert judged(compared(off(0, ALLOWED, ALLOWED / 4), local_floor=floor)).worst_index == (2,)  # in floors, as ever
     blind = judged(compared(off(0, 1e-3), local_floor=FLOOR * INF))
     assert (blind.verdict, blind.worst_index) == ("undecided", (1,))
 
@@ -295,6 +299,11 @@ def test_a_relative_error_neither_overflows_nor_underflows(size: float) -> None:
         compared(1.5 * EXPECTED * size, local=EXPECTED * size, chained=EXPECTED * size, local_floor=FLOOR * size)
     )
     assert found.max_rel == pytest.approx(1.0 / 1.5)
+
+
+def test_the_size_is_the_root_of_the_mean_square() -> None:
+    one = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+    assert judged(compared(one * 2, local=one, chained=one)).max_rel == 2.0
 
 
 def test_complex_gradients_are_told_by_their_real_part() -> None:
