@@ -104,7 +104,7 @@ def test_what_tensorboard_gets(runs: Path) -> None:
     assert {e.value for e in gap.Scalars("gap of deltas/log10 relative z2 worst so far")} == {-20.0}
     scalars = set(manual.Tags()["scalars"])
     assert (
-        {"weight norm/layer 2", "update to weight/layer 3", "overfitting/since epoch"}
+        {"weight norm/layer 2", "update to weight/log10 layer 3", "overfitting/since epoch"}
         <= scalars
         == set(autograd.Tags()["scalars"])
     )
