@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -221,7 +222,8 @@ def render(drawing: Drawing, form: str, theme: Theme) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with themed(theme):
+    with themed(theme), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a letter that the font lacks is drawn as a box, 1e308 without a tick
         figure = Figure(figsize=drawing.size, layout="constrained")
         FigureCanvasAgg(figure)
         drawing.draw(figure, theme)
