@@ -23,8 +23,9 @@ from unittest import mock
 
 import torch
 
-from compare.run import loop, record
+from compare.run import record, scores
 from compare.run.config import TrainConfig
+from compare.run.norms import Norms
 from compare.run.train import train
 from compare.run.watch import Watch
 
@@ -47,10 +48,10 @@ def seconds(config: TrainConfig, *, watched: bool) -> float:
         if not watched:
             silent = {name: lambda *a, **k: None for name in ("started", "mismatched", "ended")}
             tags = {name: lambda *a: {} for name in ("gap_tags", "overfitting_tags", "update_tags")}
-            none = {"norms": lambda *a: {"manual": {}, "autograd": {}}}
             patched.enter_context(mock.patch.multiple(Watch, evaluated=lambda *a: {}, **silent))
             patched.enter_context(mock.patch.object(record, "EventFile", NoFile))
-            patched.enter_context(mock.patch.multiple(loop, **tags, **none))
+            patched.enter_context(mock.patch.multiple(scores, **tags))
+            patched.enter_context(mock.patch.object(Norms, "__call__", return_value=({}, {})))
         train(config)
     return time.process_time() - start
 

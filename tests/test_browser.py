@@ -60,7 +60,7 @@ def test_board_of_a_default_run(chromium: Browser, run_folder: Path, tmp_path: P
         "layer by layer from the output on",
         "layer 3: z3, W3, b3",
         "layer 2: z2, W2, b2",
-        "gradient norm: vanishing or exploding",
+        "gradient norm, log10: vanishing or exploding",
     ):
         assert title in charts, title
     chart = charts[charts.index("loss: training and validation") : charts.index("gap of all gradients")]

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from compare.cli import COMMANDS, main
+from compare.explain.causes import CAUSES
 from compare.run.config import TrainConfig
 from compare.run.train import train
 
@@ -29,10 +30,10 @@ UNTESTED = {
     ("README.md", "make demo"): "targets of make: each change of the project runs them on a clean clone",
     ("README.md", "WRONG: "): "output; test_readme.py compares it",
     ("README.md", "RIGHT: "): "output; test_readme.py compares it",
-    ("explanations.md", "Cause of z2"): "output of a command that is run",
+    ("explanations.md", "Cause of z2"): "output; test_what_is_shown_is_said compares its words",
     ("explanations.md", "python benchmarks/"): "a benchmark, which takes minutes",
     ("find-a-mistake.md", "mismatch at step 500"): "output; test_snippets compares its start",
-    ("first-run.md", "verdict "): "output of a command that is run; test_what_is_printed compares its form",
+    ("first-run.md", "verdict "): "output; test_commands looks for its lines in that of the commands",
     ("grading.md", "points = "): "read by test_check_docs.py",
     ("how-the-check-works.md", "WRONG: "): "output; test_check_docs.py compares it",
     ("mutation.md", "python -m benchmarks."): "a benchmark, which takes hours",
@@ -55,6 +56,16 @@ def commands(page: Path) -> list[str]:
                 if line.startswith("manualbp ") and line.split()[1] != "COMMAND":
                     found.append(line)
     return found
+
+
+def outputs(page: Path) -> list[str]:
+    """What a page shows of its commands' output, in pieces between its dots, with single spaces."""
+    found = []
+    for _, block in FENCE.findall(page.read_text(encoding="utf-8")):
+        if block.startswith(("$ manualbp ", "verdict ")):
+            lines = [line for line in block.splitlines() if not line.startswith("$ manualbp ")]
+            found += [" ".join(piece.split()) for piece in "\n".join(lines).split("...")]
+    return [piece for piece in found if piece]
 
 
 def snippets(page: Path) -> str:
@@ -101,6 +112,7 @@ EVERY = [
 @pytest.mark.usefixtures("_at")
 @pytest.mark.parametrize("page", EVERY)
 def test_commands(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = ""
     for line in dict.fromkeys(commands(page)):
         words = shlex.split(line)[1:]
         assert words[0] in COMMANDS, line
@@ -117,9 +129,12 @@ def test_commands(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
             words.append("--overwrite")  # several pages use one name
         status = main(words)
         said = capsys.readouterr()
+        printed += said.out
         assert status in STATUS.get(words[0], {0}), f"{line}: {said.err}"
         if words[0] not in ("completion", "board", "check", "plot", "grade"):  # these print paths
             assert all(len(text) <= 80 for text in said.out.splitlines() if not text.startswith(("[", "{"))), line
+    for shown in outputs(page):
+        assert shown in " ".join(printed.split()), f"{page.name} shows {shown!r}"
     for image in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / image).is_file(), image
 
@@ -156,6 +171,14 @@ def test_every_block_is_run_or_told_why_not() -> None:
             assert reason is not None, f"{page.name}: no test runs the block that begins with {lines[0]!r}"
             used.add(reason)
     assert used == UNTESTED.keys(), "reasons for blocks that are not there"
+
+
+def test_what_is_shown_is_said() -> None:
+    shown = re.compile(r"Cause of \w+: (\w+): (.*?)(?:\.\.\.|\nRepair)", re.DOTALL)
+    for page in PAGES:
+        for name, text in shown.findall(page.read_text(encoding="utf-8")):
+            cause = CAUSES[name]
+            assert f"{cause.title}. {cause.mend}".startswith(" ".join(text.split())), f"{page.name}: {name}"
 
 
 def test_every_command_is_documented() -> None:

@@ -26,6 +26,7 @@ from compare.cli import COMMANDS, main
 from compare.names import names
 from compare.run.chart import losses
 from compare.run.closeup import close_up
+from compare.run.jsonl import encode_line
 from compare.run.network import Part
 from compare.run.pair import Pair
 from compare.run.past import read_folder
@@ -36,6 +37,7 @@ from compare.run.watch import Watch
 from compare.show.figures import DPI, comparison, of_run, render
 from compare.show.formulas import mathml
 from compare.show.run_html import run_page
+from compare.show.runs_terminal import folded
 from compare.show.theme import THEMES, themed
 from tests.planted import config, small_data, spoiled
 
@@ -104,7 +106,7 @@ def test_what_tensorboard_gets(runs: Path) -> None:
     assert {e.value for e in gap.Scalars("gap of deltas/log10 relative z2 worst so far")} == {-20.0}
     scalars = set(manual.Tags()["scalars"])
     assert (
-        {"weight norm/layer 2", "update to weight/layer 3", "overfitting/since epoch"}
+        {"weight norm/layer 2", "update to weight/log10 layer 3", "overfitting/since epoch"}
         <= scalars
         == set(autograd.Tags()["scalars"])
     )
@@ -336,6 +338,61 @@ def test_a_run_that_was_killed(runs: Path, tmp_path: Path) -> None:
     assert "no verdict yet" in run_page(run)
 
 
+FOREIGN: dict[str, list[dict[str, Any]]] = {  # lines with a checksum that fits, by someone else
+    "metrics.jsonl": [
+        {"step": "x", "manual": {"loss/train": 1.0}},
+        {"manual": {"loss/train": 1.0}},
+        {"step": 10**30, "manual": {"loss/train": 1.0}},
+        {"step": 1, "manual": [1, 2]},
+        {"step": 1, "manual": {"loss/train": None}},
+        {"step": 1, "manual": {"loss/train": 10**400}},
+    ],
+    "text.jsonl": [
+        {"step": 0, "tag": "x", "rows": 3},
+        {"step": 0, "tag": "confusion matrix", "text": "", "rows": [1], "head": None},
+        {"step": 0, "tag": ["a"], "text": {"b": 1}},
+    ],
+    "timing.jsonl": [{"step": 0, "seconds": "x", "steps": 1}, {"seconds": 3}, {"step": 0, "seconds": 1, "steps": "y"}],
+}
+
+
+@pytest.mark.parametrize("log", FOREIGN)
+def test_a_run_with_lines_of_someone_else(log: str, runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "foreign"
+    shutil.copytree(runs / "classes", folder)
+    before = read_folder(folder)
+    with open(folder / log, "ab") as file:
+        file.writelines(encode_line(line) for line in FOREIGN[log])
+    (folder / "config.toml").write_text("config = 3\n")
+    run = read_folder(folder)
+    assert (run.epochs, run.history, run.texts, run.tables) == (
+        before.epochs,
+        before.history,
+        before.texts,
+        before.tables,
+    )
+    assert run.damaged == (len(FOREIGN[log]) if log == "metrics.jsonl" else 0)
+    run_page(run)
+
+
+def test_one_broken_run_hides_no_other(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("broken", "whole"):
+        shutil.copytree(runs / "classes", tmp_path / name)
+    (tmp_path / "broken" / "config.toml").write_bytes(b"\xff")
+    assert main(["runs", "--runs", str(tmp_path), "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert [each["run"] for each in json.loads(out)] == ["whole"]
+    assert "broken/config.toml: cannot be read" in err
+    assert err.count("\n") == 1
+
+
+def test_names_are_folded_at_their_marks() -> None:
+    assert folded("breast-cancer-2026-11-23-083012", 17).splitlines() == ["breast-cancer-", "2026-11-23-083012"]
+    assert folded("30-16-1, Sigmoid, LogLoss", 13).splitlines() == ["30-16-1,", "Sigmoid,", "LogLoss"]
+    assert folded("x" * 20, 8).splitlines() == ["x" * 8, "x" * 8, "x" * 4]
+    assert folded("", 8) == ""
+
+
 def test_pictures_of_odd_numbers() -> None:
     nothing = torch.zeros(3, 4)
     assert heat_map(nothing, nothing).getpixel((0, 0)) == 0
@@ -375,9 +432,8 @@ def test_completion(capsys: pytest.CaptureFixture[str]) -> None:
         assert set(done.stdout.split()) == expected, (words, done.stderr)
 
 
-@pytest.mark.slow
-def test_a_live_bar_of_80_columns(tmp_path: Path) -> None:
-    """In a terminal of its own: no line is wider, and without colours none is asked for."""
+def in_a_terminal(arguments: list[str], folder: Path) -> tuple[int, str, list[str]]:
+    """The status of a command in a terminal of its own of 80 columns, what it wrote, and its lines without codes."""
     import fcntl
     import pty
     import struct
@@ -385,22 +441,51 @@ def test_a_live_bar_of_80_columns(tmp_path: Path) -> None:
 
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = [sys.executable, "-m", "compare.cli", "train", "--data", "digits", "--epochs", "6", "--name", "live"]
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
     environment |= {"NO_COLOR": "1", "TERM": "xterm", "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, cwd=tmp_path, env=environment)
+    command = [sys.executable, "-m", "compare.cli", *arguments]
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, cwd=folder, env=environment)
     os.close(theirs)
     said = b""
     with contextlib.suppress(OSError):  # the other end is closed
         while piece := os.read(ours, 65536):
             said += piece
     os.close(ours)
-    assert process.wait(60) == 0, said[-500:]
     text = said.decode()
+    return process.wait(60), text, re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text))
+
+
+@pytest.mark.slow
+def test_a_live_bar_of_80_columns(tmp_path: Path) -> None:
+    """In a terminal of its own: no line is wider, and without colours none is asked for."""
+    status, text, lines = in_a_terminal(["train", "--data", "digits", "--epochs", "6", "--name", "live"], tmp_path)
+    assert status == 0, text[-500:]
     assert not re.search(r"\x1b\[(\d+;)*(3|4|9|10)\d(;\d+)*m", text), "no colours"
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-    assert max(map(len, re.split(r"[\r\n]+", plain))) <= 80
-    assert re.search(r"epoch +[1-5]/6 .*loss \d\.\d+ .*val \d\.\d+ .*/s", plain), "the bar was seen alive"
+    assert max(map(len, lines)) <= 80
+    assert any(re.search(r"epoch +[1-5]/6 .*loss \d\.\d+ .*val \d\.\d+ .*/s", line) for line in lines), "seen alive"
+
+
+@pytest.mark.slow
+def test_every_command_in_a_terminal_of_80_columns(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    named = tmp_path / f"{'a_long_name_' * 6}.py"
+    wrong = (tmp_path / "examples" / "hw_wrong.py").read_text(encoding="utf-8")
+    named.write_text(wrong.replace("z2", "a_pre_activation_with_a_long_name_2"), encoding="utf-8")
+    teacher = "examples/class/teacher.py"
+    for arguments, status in (
+        (["causes"], 0),
+        (["causes", "missing_activation_derivative"], 0),
+        (["new", "hw.py"], 0),
+        (["check", named.name, "--no-explain", "--timeout", "300"], 1),
+        (["grade", "examples/class/submissions", "--reference", teacher, "--no-explain", "--timeout", "300"], 0),
+        (["runs", "--runs", str(runs)], 0),
+        (["diff", "classes", "regression", "--runs", str(runs)], 0),
+        (["lecture", "eq-4"], 0),
+    ):
+        found, text, lines = in_a_terminal(arguments, tmp_path)
+        assert found == status, text[-500:]
+        wide = [line for line in lines if len(line) > 80 and not line.startswith(named.name)]  # a path stays whole
+        assert wide == [], arguments
 
 
 @pytest.mark.parametrize("tty", [True, False], ids=["terminal", "no terminal"])

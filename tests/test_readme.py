@@ -33,14 +33,20 @@ def test_snippets_run(number: int, tmp_path: Path) -> None:
     run(SNIPPETS[number], tmp_path)
 
 
+def without_measurements(text: str) -> list[str]:
+    """The lines with what differs between machines left out: errors, seconds, the last digits of a number."""
+    text = re.sub(r" +\d\.\de[+-]\d\d +[\d.e+]+(?= +plain)", "", text)
+    text = re.sub(r"tried in [\d.]+ s", "tried", re.sub(r"\w+\.py:", "snippet.py:", text))
+    return re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.5g}", text).splitlines()
+
+
 def test_the_outputs_are_those_shown(tmp_path: Path) -> None:
     wrong, right = OUTPUTS
     source = SNIPPETS[0]
     said = run(source, tmp_path)
-    assert said.splitlines()[0] == wrong.splitlines()[0] == "WRONG: the step that computes z2 is wrong"
-    assert verdicts(said) == verdicts(wrong)
+    assert said.splitlines()[0] == "WRONG: the step that computes z2 is wrong"
+    assert without_measurements(said) == without_measurements(wrong)
     mended = re.sub(r"\* a2  #.*", "* a2 * (1 - a2)", source)
     assert mended != source
     said = run(mended, tmp_path)
-    assert said.splitlines()[0] == right.splitlines()[0]
-    assert verdicts(said) == verdicts(right)
+    assert without_measurements(said) == without_measurements(right)

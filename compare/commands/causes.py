@@ -38,9 +38,10 @@ class Causes:
             print("\n\n".join("\n".join(map(_wrapped, part.splitlines())) for part in shown))
         else:
             width = max(map(len, CAUSES))
-            print("\n".join(f"{name:<{width}}  {cause.title}" for name, cause in CAUSES.items()))
+            lines = (f"{name:<{width}}  {cause.title}" for name, cause in CAUSES.items())
+            print("\n".join(_wrapped(line, width + 2) for line in lines))
         return 0
 
 
-def _wrapped(line: str) -> str:
-    return textwrap.fill(line, 80, break_on_hyphens=False)
+def _wrapped(line: str, indent: int = 0) -> str:
+    return textwrap.fill(line, 80, subsequent_indent=" " * indent, break_on_hyphens=False)

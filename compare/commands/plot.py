@@ -36,9 +36,8 @@ class Plot:
         found = [read_run(name, Path(self.runs)) for name in self.names]
         for run in found:
             if not run.epochs:
-                raise ValueError(
-                    f"{run.name}: nothing was evaluated yet, so there is nothing to draw; wait for epoch 0"
-                )
+                why = f"none of {run.damaged} lines of metrics.jsonl can be read" if run.damaged else "no epoch is done"
+                raise ValueError(f"{run.name}: there is nothing to draw, {why}; wait for epoch 0, or train it again")
         drawings = of_run(found[0]) if len(found) == 1 else [comparison(found)]
         stem = f"{found[0].name}-" if len(found) == 1 else ""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ class Runs:
     """Print the list as JSON on standard output, and nothing else."""
 
     def __call__(self) -> int:
-        """Print the table."""
+        """Print the table, and what cannot be read in a line each: then the status is 2."""
         from compare.run.folder import no_runs, run_names
         from compare.run.past import read_folder
         from compare.show.runs_terminal import as_json, print_runs
@@ -26,9 +27,15 @@ class Runs:
         names = run_names(folder)
         if not names:
             raise no_runs(folder)
-        found = [read_folder(folder / name) for name in names]
+        found, status = [], 0
+        for name in names:
+            try:
+                found.append(read_folder(folder / name))
+            except ValueError as error:
+                print(f"manualbp: {error}", file=sys.stderr)
+                status = 2
         if self.json:
             print(json.dumps([as_json(run) for run in found]))
         else:
             print_runs(found)
-        return 0
+        return status

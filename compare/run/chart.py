@@ -50,7 +50,7 @@ def losses(
     for tick in ticks:
         draw.line((x(0), y(tick), x(last), y(tick)), fill=LINE, width=SCALE)
         text((x(0) - 8 * SCALE, y(tick)), f"{tick:g}", "rm")
-    for epoch in sorted({round(k * last / 5) for k in range(6)}):
+    for epoch in range(0, last + 1, max(1, round(_step(last)))):
         text((x(epoch), y(low) + 8 * SCALE), str(epoch), "mt")
     text((x(last / 2), y(low) + 27 * SCALE), "epoch", "mt", GREY)
     if best is not None:
@@ -108,8 +108,12 @@ def _line(draw: Any, places: Sequence[tuple[float, float]], colour: str, *, dash
 
 def _ticks(low: float, high: float) -> list[float]:
     """About five round numbers that reach around low and high."""
-    span = (high - low) or abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / 4))
-    step = next(power * k for k in (1, 2, 5, 10) if power * k >= span / 5)
+    step = _step((high - low) or abs(high) or 1.0)
     first = math.floor(low / step)
     return [round(k * step, 12) for k in range(first, math.ceil(high / step) + 1)]
+
+
+def _step(span: float) -> float:
+    """A round number that parts a span in about five."""
+    power = 10.0 ** math.floor(math.log10(span / 4))
+    return next(power * k for k in (1, 2, 5, 10) if power * k >= span / 5)

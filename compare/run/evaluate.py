@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +9,7 @@ from torch import Tensor
 
 import manualbp as mbp
 from compare.run.network import Part, correct
-from compare.run.pair import Gradients, Pair
+from compare.run.pair import Pair
 
 ROWS = 4096  # samples at a time, which bounds the memory
 
@@ -52,28 +50,3 @@ def penalties(pair: Pair) -> tuple[float, float]:
             ((pair.l2 / 2) * (W * W).sum() for W in (pair.twin.parameters[path] for path in pair.net.weights)), 0.0
         )
         return float(mbp.l2.penalty(pair.net, pair.params, pair.l2)), float(twin)
-
-
-def norms(
-    gradients: Mapping[str, Gradients], weights: Mapping[str, Gradients], layers: Mapping[str, str]
-) -> dict[str, dict[str, float]]:
-    """By run, the Euclidean norm of each layer's gradient and parameters, as tags such as `gradient norm/layer 2`.
-
-    A device is waited for once.
-    """
-    kinds = {"gradient norm": gradients, "weight norm": weights}
-    found = {
-        (run, f"{kind}/{layers.get(path, path)}", path): tensor
-        for run in weights
-        for kind, of in kinds.items()
-        for path, tensor in of[run].items()
-    }
-    if not found:
-        return {run: {} for run in weights}
-    with torch.no_grad():
-        each = [torch.linalg.vector_norm(tensor, dtype=torch.float64) for tensor in found.values()]
-        sizes = torch.stack(each).tolist() if each[0].is_cuda else [size.item() for size in each]
-    together: dict[str, dict[str, float]] = {run: {} for run in weights}
-    for (run, tag, _), size in zip(found, sizes, strict=True):
-        together[run][tag] = math.hypot(together[run].get(tag, 0.0), size)
-    return together

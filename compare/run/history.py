@@ -28,20 +28,39 @@ def best_epoch(epochs: Sequence[int], validation: Sequence[float]) -> int:
     return epochs[min(range(len(epochs)), key=lambda i: validation[i])]
 
 
-def overfitting_epoch(epochs: Sequence[int], training: Sequence[float], validation: Sequence[float]) -> int | None:
-    """The first of three epochs in a row, after the best one, whose training loss still falls.
+class Overfitting:
+    """Whether a run overfits, told while its curves grow.
 
-    Their validation loss is above its minimum, and the training loss of each is below that of the epoch before.
-    None where there are no such epochs.
+    It does from the first of three epochs in a row, after the best one, whose validation loss is above its minimum
+    while the training loss of each is below that of the epoch before.
     """
-    best = min(range(len(epochs)), key=lambda i: validation[i], default=0)
-    lasted = 0
-    for i in range(best + 1, len(epochs)):
-        overfits = validation[i] > validation[best] and training[i] < training[i - 1]
-        lasted = lasted + 1 if overfits else 0
-        if lasted == SUSTAINED:
-            return epochs[i - SUSTAINED + 1]
-    return None
+
+    def __init__(self) -> None:
+        self.best: int | None = None  # epoch of least validation loss, the first of equals
+        self.least = math.nan  # validation loss
+        self.since: int | None = None  # epoch
+        self._training = math.nan  # loss of the epoch before
+        self._row: list[int] = []  # epochs that fulfil all of it
+
+    def add(self, epoch: int, training: float, validation: float) -> None:
+        """Take the losses of the next epoch that was evaluated."""
+        if self.best is None or validation < self.least:
+            self.best, self.least, self.since, self._row = epoch, validation, None, []
+        elif validation > self.least and training < self._training:
+            self._row.append(epoch)
+            if self.since is None and len(self._row) == SUSTAINED:
+                self.since = self._row[0]
+        else:
+            self._row = []
+        self._training = training
+
+
+def overfitting_epoch(epochs: Sequence[int], training: Sequence[float], validation: Sequence[float]) -> int | None:
+    """The epoch since which a run overfits, or None; see `Overfitting`."""
+    found = Overfitting()
+    for losses in zip(epochs, training, validation, strict=True):
+        found.add(*losses)
+    return found.since
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Keeper:
 
         A state with a number that is not finite is not kept: it would push out those before it.
         """
-        now = (loop.done, len(loop.epochs))
+        now = (loop.done, len(loop.curves.epochs))
         if self.rhythm.off or now == self._last or not entries_finite(loop.pair.state().values()):
             return
         self.rhythm.saved(loop.done, loop.epoch - bool(loop.position))
@@ -46,4 +46,4 @@ class Keeper:
     def went_on(self, loop: Loop) -> None:
         """The loop has just been put into the state of a checkpoint."""
         self.rhythm.saved(loop.done, loop.epoch - bool(loop.position))
-        self._last = (loop.done, len(loop.epochs))
+        self._last = (loop.done, len(loop.curves.epochs))

@@ -15,9 +15,9 @@ LAYOUT: dict[str, dict[str, list[str]]] = {
         "overfitting: validation loss above its least": ["^overfitting/validation loss above its least$"],
     },
     "layers": {
-        "gradient norm: vanishing or exploding": ["^gradient norm/"],
+        "gradient norm, log10: vanishing or exploding": ["^gradient norm/"],
         "weight norm": ["^weight norm/"],
-        "size of an update relative to the weights": ["^update to weight/"],
+        "size of an update relative to the weights, log10": ["^update to weight/"],
     },
 }
 

@@ -4,42 +4,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 import manualbp as mbp
-from compare.check.report import Report
 from compare.names import Names
 from compare.run.config import TrainConfig
+from compare.run.curves import NETWORKS, Curves
+from compare.run.ending import Ending, verdict
 from compare.run.engine_steps import EngineSteps
-from compare.run.evaluate import evaluate, norms, penalties
-from compare.run.finite import entries_finite, first_not_finite, layer_of
-from compare.run.history import EpochReport, History, Verdict
+from compare.run.finite import entries_finite, first_not_finite
+from compare.run.history import EpochReport
 from compare.run.keeper import Keeper
 from compare.run.mismatch import save_bundle, tell
 from compare.run.network import Part
 from compare.run.pair import Pair
 from compare.run.record import RunRecord
+from compare.run.scores import Scorer
 from compare.run.steps import READ_EVERY, Diverged, Mismatch, Step, Steps
 from compare.run.stops import StopAsked, Stops
-from compare.run.tags import GAPS, gap_tags, overfitting_tags, update_tags
 from compare.run.watch import Watch
 from manualbp.engines import Engine
 
 ORDER_SEED = 2**32  # the order of samples has a stream of its own: it does not depend on the network
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a run ended."""
-
-    verdict: Verdict
-    text: str
-    exit_status: int
-    report: Report | None = None
 
 
 class Loop:
@@ -63,7 +52,7 @@ class Loop:
         self.config, self.pair, self.names, self.record = config, pair, names, record
         self.keeper = keeper
         self.training, self.validation = training, validation
-        self.classes = classes
+        self.scorer = Scorer(pair, names, training, validation, classes=classes)
         self.steps = Steps(pair, names, read_every=READ_EVERY if training.x.is_cuda else 1)
         self.by_engine = EngineSteps(self.steps, engine, config.matmul) if engine is not None else None
         self.order = torch.Generator().manual_seed(ORDER_SEED + config.seed)
@@ -71,9 +60,7 @@ class Loop:
         self.epoch = 0  # under way, or the last whole one
         self.position = 0  # steps done in the epoch under way; 0 between epochs
         self.done = 0  # steps
-        self.epochs: list[int] = []
-        self.history: History = {"manual": {}, "autograd": {}, "gap": {}}
-        self.worst = (0.0, 0.0)
+        self.curves = Curves()
         self.seconds_before = 0.0  # of a run that is continued
         self._started = time.perf_counter()
 
@@ -106,14 +93,14 @@ class Loop:
             )
             return Ending("diverged", text, 4)
         except KeyboardInterrupt as stop:
-            verdict = self._verdict()
-            text = f"stopped in epoch {self.epoch} after {self.done} steps; until then {verdict.text}"
-            return Ending(verdict.verdict, text, getattr(stop, "exit_status", 130))
+            so_far = self._verdict()
+            text = f"stopped in epoch {self.epoch} after {self.done} steps; until then {so_far.text}"
+            return Ending(so_far.verdict, text, getattr(stop, "exit_status", 130))
         return self._verdict()
 
     def _train(self, on_epoch: Callable[[EpochReport], None], stops: Stops) -> None:
         """Every epoch that is left; a loop that was put into the state of a checkpoint goes on from there."""
-        if not self.epochs:
+        if not self.curves.epochs:
             on_epoch(self._evaluated())
             self.keeper.save(self)
         while self.position or not self._ended():
@@ -195,85 +182,27 @@ class Loop:
 
     def _evaluated(self) -> EpochReport:
         """Score both networks, and log."""
-        on_training = evaluate(self.pair, self.training, classes=self.classes)
-        on_validation = evaluate(self.pair, self.validation, classes=self.classes)
-        scores: dict[str, dict[str, float]] = {}
-        layers = {path: layer_of(name) for path, name in self.names.parameters.items()}
-        weights = {run: self.pair.weights(run) for run in ("manual", "autograd")}
-        sizes = norms(dict(zip(weights, self.steps.last, strict=True)), weights, layers)
-        for i, (run, penalty) in enumerate(zip(weights, penalties(self.pair), strict=True)):
-            tags = {
-                "loss/train": on_training[i].loss,
-                "loss/val": on_validation[i].loss,
-                "cost/train": on_training[i].loss + penalty,
-            }
-            for which, score in (("train", on_training[i]), ("val", on_validation[i])):
-                if score.accuracy is not None:
-                    tags[f"accuracy/{which}"] = score.accuracy
-            scores[run] = tags | sizes[run] | update_tags(sizes[run], self.pair.lr)
-        if self.steps.agreement.checked:
-            scores["gap"] = self._gap()
-        self.epochs.append(self.epoch)
-        self._remember(scores)
-        for run in ("manual", "autograd"):
-            curves = self.history[run]
-            late = overfitting_tags(self.epochs, curves["loss/train"], curves["loss/val"])
-            scores[run] |= late
-            self._remember({run: late})
+        scores = self.scorer.score(self.epoch, self.steps, self.curves)
         seconds = self.seconds
         if deltas := self.watch.evaluated(self):
             self.record.scalars(self.epoch, scores | {"gap": scores.get("gap", {}) | deltas})
         else:
             self.record.scalars(self.epoch, scores)
         self.record.timing(self.epoch, {"seconds": seconds, "steps": self.done})
-        for which, part, both in (
-            ("training", self.training, on_training),
-            ("validation", self.validation, on_validation),
+        finite = entries_finite(tensor for _, tensor in mbp.named(self.pair.params))
+        for which, part, tag in (
+            ("training", self.training, "loss/train"),
+            ("validation", self.validation, "loss/val"),
         ):
-            if not all(math.isfinite(score.loss) for score in both) or not entries_finite(
-                tensor for _, tensor in mbp.named(self.pair.params)
-            ):
+            if not finite or not all(math.isfinite(scores[run][tag]) for run in NETWORKS):
                 where = first_not_finite(self.pair, self.names, part, {}) or "the loss"
                 last = Step(max(self.done - 1, 0), self.epoch, part, checked=False, calibrate=False)
                 raise Diverged(last, f"after it, on the {which} part, {where}")
         return EpochReport(self.epoch, self.config.epochs, self.done, scores, seconds)
 
-    def _remember(self, scores: Mapping[str, Mapping[str, float]]) -> None:
-        for run, tags in scores.items():
-            for tag, value in tags.items():
-                self.history[run].setdefault(tag, []).append(value)
-
-    def _gap(self) -> dict[str, float]:
-        """The largest gap since the last evaluation, and the worst so far, over all parameters and of each."""
-        each = self.steps.agreement.gap.each(self.pair.paths)
-        named = {self.names.parameters[path]: gap for path, gap in each.items()}
-        ulps, relative = self.steps.agreement.take_gap()
-        self.worst = (max(self.worst[0], ulps), max(self.worst[1], relative))
-        return {
-            "gap/ulp largest": ulps,
-            "gap/ulp worst so far": self.worst[0],
-            "gap/relative largest": relative,
-            "gap/relative worst so far": self.worst[1],
-        } | gap_tags(GAPS["parameters"], named, {tag: values[-1] for tag, values in self.history["gap"].items()})
+    def _verdict(self) -> Ending:
+        return verdict(self.steps.agreement, self.names, self.curves, self.done)
 
     def _out_of_patience(self) -> bool:
-        losses = self.history["manual"]["loss/val"]
-        best = min(range(len(losses)), key=lambda i: losses[i])
-        return 0 < self.config.patience <= self.epochs[-1] - self.epochs[best]
-
-    def _verdict(self) -> Ending:
-        """The verdict on the gradients of all steps so far."""
-        agreement = self.steps.agreement
-        if not agreement.checked:
-            return Ending("not checked", "not checked: no gradient was compared", 0)
-        at = f"all {self.done} steps" if agreement.checked == self.done else f"{agreement.checked} of {self.done} steps"
-        if agreement.exact:
-            return Ending("equal bit for bit", f"equal bit for bit: every gradient at {at}, 0 ulp apart", 0)
-        if agreement.undecided:
-            which = ", ".join(self.names.parameters.get(path, path) for path in agreement.undecided)
-            text = f"undecided: rounding would explain any gradient of {which}; use --dtype float64"
-            return Ending("undecided", text, 1)
-        ulps, relative = self.steps.agreement.take_gap()
-        ulps, relative = max(self.worst[0], ulps), max(self.worst[1], relative)
-        text = f"within the noise floor: every gradient at {at}, at most {relative:.1e} of its RMS apart"
-        return Ending("within the noise floor", text, 0)
+        best = self.curves.best
+        return best is not None and 0 < self.config.patience <= self.curves.epochs[-1] - best

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from compare.run.folder import find_run
 from compare.run.history import History, Verdict, best_epoch, overfitting_epoch
 from compare.run.jsonl import read_records, with_numbers
+from compare.run.lines import is_line, is_table, is_text, is_timing
 from compare.run.record import read_metrics
 from compare.run.refusal import escaped, place, refusal
 from compare.small_file import read_small
@@ -95,19 +96,19 @@ def read_folder(folder: Path) -> PastRun:
     """The run in `folder`. Raises `ValueError` where a file in it cannot be read."""
     metrics = read_metrics(folder)
     # of an epoch that was done twice, as after a crash, the later one counts
-    lines = {int(line["step"]): line for line in metrics}
+    lines = {line["step"]: line for line in metrics if is_line(line)}
     epochs = sorted(lines)
     history: History = {"manual": {}, "autograd": {}, "gap": {}}
     for run, curves in history.items():
         for tag in dict.fromkeys(tag for line in lines.values() for tag in line.get(run, {})):
             curves[tag] = [float(lines[epoch].get(run, {}).get(tag, "nan")) for epoch in epochs]
-    times = {int(line["step"]): line for line in _records(folder / "timing.jsonl")}
+    times = {line["step"]: line for line in _records(folder / "timing.jsonl") if is_timing(line)}
     texts, tables = {}, {}
-    for line in _records(folder / "text.jsonl"):
-        if "rows" not in line:
-            texts[str(line.get("tag"))] = "\n".join(escaped(part) for part in str(line.get("text")).splitlines())
+    for line in filter(is_text, _records(folder / "text.jsonl")):
+        if not is_table(line):
+            texts[escaped(line["tag"])] = "\n".join(escaped(part) for part in line["text"].splitlines())
         else:
-            tables[str(line.get("tag"))] = PastTable(
+            tables[escaped(line["tag"])] = PastTable(
                 tuple(escaped(str(name)) for name in line["head"]),
                 tuple(tuple(escaped(c) if isinstance(c, str) else c for c in row) for row in line["rows"]),
             )
@@ -122,9 +123,9 @@ def read_folder(folder: Path) -> PastRun:
         tables,
         epochs,
         history,
-        max((float(line.get("seconds", 0.0)) for line in times.values()), default=0.0),
-        [int(times.get(epoch, {}).get("steps", 0)) for epoch in epochs],
-        metrics.damaged,
+        max((float(line["seconds"]) for line in times.values()), default=0.0),
+        [times[epoch]["steps"] if epoch in times else 0 for epoch in epochs],
+        metrics.damaged + sum(not is_line(line) for line in metrics),
         _mismatch(folder / "mismatch" / "mismatch.json"),
     )
 
@@ -144,9 +145,10 @@ def _mismatch(path: Path) -> tuple[int, float] | None:
 
 def _settings(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_small(path).decode("utf-8"))
+        settings = tomllib.loads(read_small(path).decode("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no TOML"
         raise refusal(place(path), f"cannot be read ({reason})", "restore it, or remove the run") from None
+    return {name: section for name, section in settings.items() if isinstance(section, dict)}

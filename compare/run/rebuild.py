@@ -18,12 +18,11 @@ from typing import Any
 from compare.run.events import PREFIX, EventFile
 from compare.run.folder import RUNS, find_run, unwritable
 from compare.run.jsonl import Records, read_records
+from compare.run.lines import STEPS, is_line, is_table, is_text
 from compare.run.old_events import read_old_events
 from compare.run.record import RunRecord, drawn, read_metrics
 from compare.run.refusal import place
 from compare.run.tags import GAPS, is_delta, mismatch_tags
-
-STEPS = range(2**63)  # that an event can hold
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,9 @@ def rebuild(run: str, runs: Path) -> Rebuilt:
     folder = find_run(run, runs)
     with RunRecord.reopen(folder):  # its lock: nobody else writes meanwhile
         metrics, written = read_metrics(folder), _read(folder / "text.jsonl")
-        lines = [line for line in metrics if _is_line(line)]
-        texts = [text for text in written if _is_text(text)]
-        tables = [text for text in texts if _is_table(text)]
+        lines = [line for line in metrics if is_line(line)]
+        texts = [text for text in written if is_text(text)]
+        tables = [text for text in texts if is_table(text)]
         damaged = metrics.damaged + written.damaged + len(metrics) - len(lines) + len(written) - len(texts)
         boards = {name: _Board() for name in RUNS}
         times = {line.get("step"): line.get("time") for line in _read(folder / "timing.jsonl")}
@@ -212,26 +211,6 @@ def _read(path: Path) -> Records:
         return read_records(path)
     except ValueError:
         return Records()
-
-
-def _is_line(line: Mapping[str, Any]) -> bool:
-    """Whether an intact line is one of numbers by run and tag, as everything that `scalars` logs."""
-    tables = [line.get(name, {}) for name in RUNS]
-    return _is_step(line.get("step")) and all(
-        isinstance(table, dict) and all(isinstance(value, int | float) for value in table.values()) for table in tables
-    )
-
-
-def _is_text(line: Mapping[str, Any]) -> bool:
-    return _is_step(line.get("step")) and isinstance(line.get("tag"), str) and isinstance(line.get("text"), str)
-
-
-def _is_table(text: Mapping[str, Any]) -> bool:
-    return isinstance(text.get("head"), list) and isinstance(text.get("rows"), list)
-
-
-def _is_step(step: Any) -> bool:
-    return isinstance(step, int) and step in STEPS
 
 
 def _number(time: Any) -> float | None:

@@ -11,6 +11,7 @@ runs/NAME/checkpoints/     what the run can go on from, see `compare.run.checkpo
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import shutil
 import sys
@@ -135,7 +136,7 @@ class RunRecord:
         """Log `{run: {tag: value}}` at `step`, for runs among "manual", "autograd" and "gap".
 
         `metrics.jsonl` gets one line with the float64 values. TensorBoard gets them as float32, and instead of a
-        relative gap (`.../relative ...`) its log10 (`.../log10 relative ...`, see `log10_gap`).
+        relative gap, a gradient's norm and an update's size their log10 (`.../log10 ...`, see `log10_gap`).
         """
         unknown = values.keys() - set(RUNS)
         if unknown:
@@ -215,7 +216,7 @@ class RunRecord:
 
 
 def log10_gap(gap: float) -> float:
-    """log10 of a relative gap, for a chart: no gap at all, as any under 1e-20, is drawn at -20; NaN stays NaN."""
+    """log10 of a size, for a chart: none at all, as any under 1e-20, is drawn at -20; NaN stays NaN."""
     return max(math.log10(gap), LOG10_FLOOR) if gap else LOG10_FLOOR
 
 
@@ -236,11 +237,18 @@ def _print_warning(line: str) -> None:
 
 
 def drawn(tags: Mapping[str, float]) -> dict[str, float]:
-    """What TensorBoard draws of `tags`."""
-    return {
-        tag.replace(RELATIVE, "/log10 relative "): log10_gap(value) if RELATIVE in tag else value
-        for tag, value in tags.items()
-    }
+    """What TensorBoard draws of `tags`: powers of ten for what spans many of them."""
+    places = {tag: _logarithmic(tag) for tag in tags}
+    return {place or tag: log10_gap(tags[tag]) if place else tags[tag] for tag, place in places.items()}
+
+
+@functools.cache
+def _logarithmic(tag: str) -> str:
+    """The tag under which log10 of a number is drawn; empty where the number itself is."""
+    group, _, rest = tag.partition("/")
+    if RELATIVE in tag or group in ("gradient norm", "update to weight"):
+        return f"{group}/log10 {rest}"
+    return ""
 
 
 def _described(engine: str, device: str | None) -> dict[str, Any]:

@@ -76,5 +76,5 @@ class Start:
             raise refusal(place(self.record.path), what, "give the network that was trained") from None
         with contextlib.suppress(OSError):
             shutil.rmtree(self.record.path / FOLDER)  # of a mismatch after the checkpoint, which will come again
-        self.record.rewind(sizes, loop.epochs[-1] + 1, complete=complete)
+        self.record.rewind(sizes, loop.curves.epochs[-1] + 1, complete=complete)
         loop.keeper.went_on(loop)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from compare.run.checkpoint import Checkpoint
+from compare.run.curves import Curves
 from compare.run.history import History
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ def freeze(loop: Loop, state: dict[str, Any]) -> Checkpoint:
     tensors = {f"parameter {path}": tensor for path, tensor in loop.pair.state().items()}
     tensors |= {f"gap {name}": tensor for name, tensor in gaps.items()}
     tensors |= {f"generator {name}": tensor for name, tensor in _generators(loop).items()}
-    for run, tags in loop.history.items():
+    for run, tags in loop.curves.history.items():
         for tag, values in tags.items():
             tensors[f"history {run} {tag}"] = torch.tensor(values, dtype=torch.float64)
-    tensors["epochs"] = torch.tensor(loop.epochs, dtype=torch.int64)
+    tensors["epochs"] = torch.tensor(loop.curves.epochs, dtype=torch.int64)
     return Checkpoint(
         loop.done,
         tensors,
@@ -36,10 +37,9 @@ def freeze(loop: Loop, state: dict[str, Any]) -> Checkpoint:
             **state,
             "epoch": loop.epoch,
             "position": loop.position,
-            "worst": list(loop.worst),
             "watch": loop.watch.state(),
             "seconds": loop.seconds,
-            "tags": {run: list(tags) for run, tags in loop.history.items()},
+            "tags": {run: list(tags) for run, tags in loop.curves.history.items()},
             "agreement": judged,
         },
     )
@@ -64,10 +64,9 @@ def thaw(loop: Loop, checkpoint: Checkpoint) -> None:
         run, _, tag = name.partition(" ")
         history[run][tag] = values.tolist()
     # the order of a line's tags is that of their first point, which safetensors does not keep
-    loop.history = {run: {tag: history[run][tag] for tag in state["tags"][run]} for run in history}
-    loop.epochs = tensors["epochs"].tolist()
+    ordered = {run: {tag: history[run][tag] for tag in state["tags"][run]} for run in history}
+    loop.curves = Curves(tensors["epochs"].tolist(), ordered)
     loop.epoch, loop.position, loop.done = int(state["epoch"]), int(state["position"]), checkpoint.step
-    loop.worst = (float(state["worst"][0]), float(state["worst"][1]))
     loop.watch.restore(state.get("watch", {}))  # not in checkpoints of version 0.1.0's first runs
     loop.seconds_before = float(state["seconds"])
     _set_generators(loop, _under("generator ", tensors))

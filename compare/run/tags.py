@@ -5,9 +5,9 @@ The part of a tag before its first slash is the group in which TensorBoard shows
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from compare.run.history import overfitting_epoch
+from compare.run.history import Overfitting
 
 GAPS = {"parameters": "gap of parameters", "deltas": "gap of deltas"}
 WORST = " worst so far"
@@ -58,9 +58,9 @@ def update_tags(norms: Mapping[str, float], lr: float) -> dict[str, float]:
     return tags
 
 
-def overfitting_tags(epochs: Sequence[int], training: Sequence[float], validation: Sequence[float]) -> dict[str, float]:
-    """How far the validation loss is above its least, and since when the run overfits (0: it does not)."""
+def overfitting_tags(overfitting: Overfitting, validation: float) -> dict[str, float]:
+    """How far the latest validation loss is above its least, and since when the run overfits (0: it does not)."""
     return {
-        "overfitting/validation loss above its least": validation[-1] - min(validation),
-        "overfitting/since epoch": float(overfitting_epoch(epochs, training, validation) or 0),
+        "overfitting/validation loss above its least": validation - overfitting.least,
+        "overfitting/since epoch": float(overfitting.since or 0),
     }

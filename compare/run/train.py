@@ -22,7 +22,7 @@ from compare.run.data import Data, load_data
 from compare.run.engine import choose
 from compare.run.finite import layer_of
 from compare.run.folder import refuse_taken
-from compare.run.history import EpochReport, TrainResult, best_epoch, overfitting_epoch
+from compare.run.history import EpochReport, TrainResult
 from compare.run.keeper import Keeper
 from compare.run.loop import Loop
 from compare.run.network import LOSSES, Part, build_network, described, outputs, parts, settled
@@ -153,13 +153,6 @@ def execute(
             watcher.started(Plan(config, told, network, place.note, record.path, notes, chosen.why, from_step))
             ending = loop.run(watcher.evaluated, own_net=own_net)
             text = "; ".join((ending.text, *notes))
-            curves = loop.history["manual"]
-            found = {
-                "best_epoch": best_epoch(loop.epochs, curves["loss/val"]) if loop.epochs else None,
-                "overfitting_epoch": overfitting_epoch(loop.epochs, curves["loss/train"], curves["loss/val"])
-                if loop.epochs
-                else None,
-            }
             record.text("verdict", text, step=loop.epoch + 1)  # after its points: those of a continued run replace it
             watch.ended(loop, well=not ending.exit_status)
     return TrainResult(
@@ -167,8 +160,10 @@ def execute(
         network=network,
         verdict=ending.verdict,
         verdict_text=text,
-        epochs=loop.epochs,
-        history=loop.history,
+        epochs=loop.curves.epochs,
+        history=loop.curves.history,
+        best_epoch=loop.curves.best,
+        overfitting_epoch=loop.curves.overfitting["manual"].since,
         folder=record.path,
         params=pair.params,
         twin_params={path: p.detach() for path, p in pair.twin.parameters.items()},
@@ -177,7 +172,6 @@ def execute(
         exit_status=ending.exit_status or (0 if record.complete else 3),
         report=ending.report,
         notes=notes,
-        **found,
     )
 
 

@@ -76,7 +76,7 @@ class Watch:
         gaps, epoch = seen.gaps(), mismatch.step.epoch
         self._draw_seen(loop, seen, epoch)
         self.record.table(epoch, MISMATCH_GAPS, ("quantity", "ulp", "relative"), [(n, *gap) for n, gap in gaps.items()])
-        so_far = {tag: values[-1] for tag, values in loop.history["gap"].items()} | self._worst
+        so_far = loop.curves.latest("gap") | self._worst
         self._draw_scalars(epoch, mismatch_tags(gaps, so_far))
 
     def ended(self, loop: Loop, *, well: bool) -> None:
@@ -84,12 +84,12 @@ class Watch:
         from compare.run.derived import figure_2
         from compare.run.summaries import session_ended
 
-        if loop.epochs and loop.epochs[-1] > self._looked:
+        if loop.curves.epochs and loop.curves.epochs[-1] > self._looked:
             self._draw_scalars(loop.epoch, self._look(loop))
         self._draw_answers(loop)
-        if len(loop.epochs) > 1:
-            curves = (loop.history["manual"]["loss/train"], loop.history["manual"]["loss/val"])
-            self.record.drawing("manual", loop.epoch, figure_2(loop.epochs, *curves))
+        if len(loop.curves.epochs) > 1:
+            curves = (loop.curves.history["manual"]["loss/train"], loop.curves.history["manual"]["loss/val"])
+            self.record.drawing("manual", loop.epoch, figure_2(loop.curves.epochs, *curves))
         for run in ("manual", "autograd"):
             self.record.drawing(run, loop.epoch, session_ended(well=well))
 
@@ -158,7 +158,7 @@ class Watch:
         """What the hand-written network answers on the validation part: confusion matrix, wrong samples."""
         from compare.run.derived import CONFUSION, confusion
 
-        if not self.data.classes or not loop.epochs:
+        if not self.data.classes or not loop.curves.epochs:
             return
         epoch, part, classes = loop.epoch, loop.validation, self.data.classes
         part = Part(part.x[:4096], part.y[:4096])

@@ -33,9 +33,9 @@ def print_report(report: Report, title: str, *, quiet: bool = False, console: Co
     console = console or Console(highlight=False, markup=False, emoji=False)
     width = min(console.width, WIDEST)
     shown = view(report, title)
-    console.print(
-        Text(f"{shown.title}: ") + Text(shown.headline, style="bold green" if shown.ok else "bold red"), soft_wrap=True
-    )
+    between = " " if len(shown.title) + len(shown.headline) + 2 <= console.width or quiet else "\n"
+    headline = Text(shown.headline, style="bold green" if shown.ok else "bold red")
+    console.print(Text(f"{shown.title}:{between}") + headline, soft_wrap=True)
     if quiet:
         return
     console.print(_table(shown), width=width)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,12 +16,14 @@ from typing import Any
 
 from compare.run.past import PastRun
 from compare.run.record import LOG10_FLOOR, log10_gap
+from compare.show.axes import legend, logarithmic, whole_epochs
 from compare.show.theme import DASHES, MARKERS, THEMES, Theme, themed
 
 ROWS = 40  # of the table behind a figure; the record of truth is metrics.jsonl
 DPI = 160
 MARKED = 12  # markers on a curve, about
 COMPARED = 6  # runs that one figure tells apart
+LONGEST_NAME = 32  # letters of a run's name
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,10 @@ def losses(run: PastRun) -> Drawing:
                 run.epochs[::step], curves["autograd", tag][::step], linestyle="none", marker=MARKERS[k], markersize=6,
                 markerfacecolor="none", markeredgecolor=theme.curves[k], label=f"{name}, autograd",
             )  # fmt: skip
-        axes.set_xlabel("epoch")
+        whole_epochs(axes)
         axes.set_ylabel("loss")
         axes.set_title(f"{_named(run)}: loss")
-        axes.legend(loc="upper right" if (since or best or 0) < 0.4 * last else "center right", fontsize=10)
+        legend(figure, axes, columns=2)
 
     said = "no overfitting" if since is None else f"overfitting since epoch {since}"
     first, final = (curves["manual", "val"][i] for i in (0, -1))
@@ -125,10 +128,10 @@ def gap(run: PastRun) -> Drawing:
             )  # fmt: skip
         axes.set_ylim(-21, 1)
         axes.set_yticks(range(-20, 1, 4))
-        axes.set_xlabel("epoch")
+        whole_epochs(axes)
         axes.set_ylabel("log10 of the relative gap")
         axes.set_title(f"{_named(run)}: gap of the gradients")
-        axes.legend(loc="center right", fontsize=10)
+        legend(figure, axes)
 
     top = max((v for v in worst if v == v), default=LOG10_FLOOR)
     alt = "Gap between the gradients by hand and by autograd over the epochs: " + (
@@ -153,12 +156,11 @@ def gradient_flow(run: PastRun) -> Drawing:
                 style = {"color": theme.curves[k % 6], "linestyle": DASHES[k % 6], "marker": MARKERS[k % 6]}
                 every = max(1, len(run.epochs) // 8)
                 axes.plot(run.epochs, curves[layer], **style, markersize=5, markevery=(k, every), label=layer)
-            if any(v > 0 for curve in curves.values() for v in curve):
-                axes.set_yscale("log")
+            logarithmic(axes, [v for curve in curves.values() for v in curve if 0 < v < math.inf])
             axes.set_title(title)
-            axes.set_xlabel("epoch")
-        handles, labels = left.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), fontsize=10)
+            whole_epochs(axes)
+        figure.suptitle(f"{_named(run)}: gradients by layer", x=0.01, ha="left", fontsize=12)
+        legend(figure, left)
 
     final = {layer: _last(sizes[layer]) for layer in layers}
     least, most = min(final, key=lambda x: final[x]), max(final, key=lambda x: final[x])
@@ -192,9 +194,8 @@ def comparison(runs: Sequence[PastRun]) -> Drawing:
                     markersize=5, markevery=(k, every), label=_named(run),
                 )  # fmt: skip
             axes.set_title(title)
-            axes.set_xlabel("epoch")
-        handles, labels = right.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(runs) > 1 else 1, fontsize=10)
+            whole_epochs(axes)
+        legend(figure, right, columns=2)
 
     best = {run.name: min(run.curve("manual", "loss/val"), default=math.nan) for run in runs}
     listed = "; ".join(f"{name} {value:.5g}" for name, value in best.items())
@@ -221,7 +222,8 @@ def render(drawing: Drawing, form: str, theme: Theme) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with themed(theme):
+    with themed(theme), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a letter that the font lacks is drawn as a box, 1e308 without a tick
         figure = Figure(figsize=drawing.size, layout="constrained")
         FigureCanvasAgg(figure)
         drawing.draw(figure, theme)
@@ -234,8 +236,9 @@ def render(drawing: Drawing, form: str, theme: Theme) -> bytes:
 
 
 def _named(run: PastRun) -> str:
-    """The run's name as matplotlib prints it: a dollar begins no formula."""
-    return run.name.replace("$", r"\$")
+    """The run's name as matplotlib prints it, as long as there is room: a dollar begins no formula."""
+    name = run.name if len(run.name) <= LONGEST_NAME else f"{run.name[: LONGEST_NAME - 1]}…"
+    return name.replace("$", r"\$")
 
 
 def _last(curve: Sequence[float]) -> float:

@@ -63,11 +63,9 @@ class Progress:
         old = f" ({count - graded.new} of them before)" if graded.new < count else ""
         submissions = "submission" if count == 1 else "submissions"
         steps = ", ".join(f"{step} ({len(grades)})" for step, grades in graded.commonest[:COMMONEST])
-        lines = [
-            f"{count} {submissions} graded{old}: mean {statistics.mean(scores):.1f} of {graded.points:g} points",
-            *([one_line(f"commonest first mistakes: {steps}", 300)] if steps else []),
-            f"table    {one_line(str(out), 300)}",
-            f"summary  {one_line(str(summary), 300)}",
-        ]
-        for line in lines:
-            self.console.print(Text(line), soft_wrap=True)
+        said = f"{count} {submissions} graded{old}: mean {statistics.mean(scores):.1f} of {graded.points:g} points"
+        self.console.print(Text(said))
+        if steps:
+            self.console.print(Text(one_line(f"commonest first mistakes: {steps}", 300)))
+        for name, path in (("table", out), ("summary", summary)):  # whole, to be copied
+            self.console.print(Text(f"{name:<7}  {one_line(str(path), 300)}"), soft_wrap=True)

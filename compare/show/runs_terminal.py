@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from compare.run.past import PastRun
 from compare.show.numbers import fixed
 from compare.show.terminal import COLOURS
 
+WIDTHS = {"run": 17, "data": 8, "network": 13}  # letters: what leaves room for the numbers in 80 columns
 SHORT = {"equal bit for bit": "equal", "within the noise floor": "within floor", "": "unfinished"}
 
 
@@ -22,23 +24,33 @@ def print_runs(runs: Sequence[PastRun], *, console: Console | None = None) -> No
     """One row a run, in the order given; long names are folded, never cut."""
     console = console or Console(highlight=False, markup=False, emoji=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("run", overflow="fold")
-    table.add_column("data", overflow="fold", max_width=13)
-    table.add_column("network", overflow="fold", max_width=16)
-    table.add_column("verdict", no_wrap=True)
-    for title in ("best val", "epoch", "overfit", "steps/s"):
+    for title in ("run", "data", "network", "verdict"):
+        table.add_column(title, no_wrap=True)
+    for title in ("best val", "overfit", "steps/s"):
         table.add_column(title, justify="right", no_wrap=True)
     for run in runs:
         facts = as_json(run)
         verdict = Text(SHORT.get(run.verdict, run.verdict), style=COLOURS.get(run.verdict, "yellow"))
-        cells = [
+        names = (folded(text, WIDTHS[name]) for name, text in facts.items() if name in WIDTHS)
+        numbers = (
             "" if facts["best_validation_loss"] is None else fixed(facts["best_validation_loss"]),
-            "" if run.best_epoch is None else f"{run.best_epoch}",
             "-" if run.overfitting_epoch is None else f"{run.overfitting_epoch}",
             f"{run.speed:,.0f}" if run.speed else "",
-        ]
-        table.add_row(Text(run.name), Text(facts["data"]), Text(facts["network"]), verdict, *map(Text, cells))
+        )
+        table.add_row(*map(Text, names), verdict, *map(Text, numbers))
     console.print(table)
+
+
+def folded(text: str, width: int) -> str:
+    """The text in lines of at most `width` letters that end, where that can be, after a mark and not within a word."""
+    lines = [""]
+    for piece in re.findall(r"[^-_,./ ]*[-_,./ ]?", text):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+        while len(lines[-1].rstrip()) > width:
+            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def as_json(run: PastRun) -> dict[str, Any]:
