@@ -116,8 +116,9 @@ def slope(site: Site) -> Iterator[Proposal]:
         return
     for name, activation in ACTIVATIONS.items():
         text = activation.text.format(a=activation.call.format(z=z), z=z)
-        for kept, _ in _parted(factors):
-            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.2, f"{name} for the others")
+        for kept, others in _parted(factors):
+            long = 0.08 * sum(isinstance(n, ast.BinOp | ast.Call) for other in others for n in ast.walk(other))
+            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.2 + long, f"{name} for the others")
 
 
 def _parted(factors: list[ast.expr]) -> Iterator[tuple[ast.expr, list[ast.expr]]]:

@@ -187,7 +187,8 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
     if mended is not None:
         return mended
     until = max(until, time.monotonic() + AT_LEAST)
-    told = exchanged([seen, *others], row.name) or identify([seen, *others], row.name, until)
+    told = exchanged([seen, *others], row.name) or forgotten_path([seen, *others], row.name)
+    told = told or identify([seen, *others], row.name, until)
     told = told or unfinished([seen, *others], row.name) or nearly([seen, *others], row.name)
     if told is None and row.verdict == "imprecise":
         return replace(row, cause="low_precision", explanation=f"{row.explanation}. {CAUSES['low_precision'].mend}")

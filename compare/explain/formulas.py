@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from compare.explain.paths import contributions
 
 TIMES = (2.0, 3.0, 4.0, 0.5)  # how often a contribution may be counted
 ROOTS = ("relu", "log", "sqrt", "square", "cube")  # their slopes are other terms in reach, or not defined everywhere
+MOST_USES = 40  # of one quantity that are told apart
 ENTRIES = 20_000  # of a gradient, beyond which two factors are not tried at once
 
 
@@ -160,9 +162,39 @@ class Formulas(Numbers):
                 yield Candidate(f"twice {index}", "path_twice", f"take the gradient of {which} out once")
             elif alike(self.given, part):
                 yield Candidate(f"only {index}", "missing_path", f"only {which} counts; add the others")
-            elif self._several(part) and (times := self._times(part)) is not None:
+                yield Candidate(f"only {index - len(parts)}", "missing_path", f"only {which} counts; add the others")
+            elif self._several(part) and not self._cut_out and (times := self._times(part)) is not None:
                 words = f"it is {times:.3g} times the gradient of {which[:-1]}; add the others, as often as each counts"
                 yield Candidate(f"only {index} times {times:.3g}", "missing_path", words)
+        yield from self._counted([part.double() * self.seen.scale.get(self.target, 1.0) for part, _ in parts])
+
+    def _counted(self, parts: list[Tensor]) -> Iterator[Candidate]:
+        """Several of many uses left out or counted twice, as the steps of a loop that ends early."""
+        told = [part for part in parts if not alike(part, part * 0)]
+        if len(told) < 3 or len(told) > MOST_USES or 2 * len(told) > self.expected.numel():
+            return
+        assert self.given is not None
+        columns = torch.stack([part.reshape(-1) for part in told], 1)
+        if int(torch.linalg.matrix_rank(columns)) < len(told):
+            return
+        times = torch.linalg.lstsq(columns, self.given.double().reshape(-1, 1)).solution[:, 0]
+        whole = times.round()
+        if not bool(((times - whole).abs() < 1e-6).all()) or not alike(columns @ whole, self.given.double().flatten()):
+            return
+        counts = sorted({int(n) for n in whole.tolist()})
+        if counts in ([0, 1], [1, 2]):
+            cause, words = ("missing_path", "are left out") if counts[0] == 0 else ("path_twice", "are counted twice")
+            some = int((whole != 1).sum())
+            yield Candidate(f"several {cause}", cause, f"{some} of the {len(parts)} uses of {self.target} {words}")
+
+    @cached_property
+    def _cut_out(self) -> bool:
+        """Whether the given gradient is right wherever it is not zero: that is a mask, and no path."""
+        assert self.given is not None
+        given = self.given.double()
+        close = CLOSE * float(self.expected.square().mean().sqrt())
+        cut = (given.abs() <= close) & (self.expected.abs() > close)
+        return bool(cut.any()) and bool((cut | ((given - self.expected).abs() <= close)).all())
 
     def _times(self, part: Tensor) -> float | None:
         """How often a contribution makes the given gradient, where that is a plain number."""

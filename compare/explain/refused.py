@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+from collections.abc import Collection
 from typing import Any
 
 from compare.explain.syntax import Place, base, constant
@@ -19,6 +20,24 @@ def position(place: Place) -> str:
         if isinstance(above, ast.Subscript) and below is above.slice:
             return "wrong_index"
     return ""
+
+
+def apart(place: Place) -> str:
+    """What a mistake of arithmetic is where single entries are treated apart: `dW[0, -1] *= -1`."""
+    for node in (*place.above, place.node):
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Subscript):
+            inner = node.target.slice
+            each = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            if all(isinstance(constant(e), int) for e in each):
+                return "special_case"
+    return ""
+
+
+def passed(place: Place, functions: Collection[str]) -> str:
+    """What a number is that one of the program's own functions is given: what it does there decides its name."""
+    call = next((a for a in reversed(place.above) if isinstance(a, ast.Call)), None)
+    given = isinstance(place.parent, ast.Call | ast.keyword) and constant(place.node) is not None
+    return "unknown" if given and call is not None and ast.unparse(call.func) in functions else ""
 
 
 def cancels(place: Place, new: Any) -> bool:
