@@ -28,7 +28,7 @@ def bracket(site: Site) -> Iterator[Proposal]:
         return
     left, right = node.left, node.right
     yield from _through(node)
-    yield from _under_root(node)
+    yield from _under_root(site)
     if isinstance(node.op, ast.Add) and constant(right) is None:
         for called, other in ((left, right), (right, left)):
             if isinstance(called, ast.Call) and called.args:
@@ -62,19 +62,21 @@ def bracket(site: Site) -> Iterator[Proposal]:
         yield Proposal(binary(binary(left, node.op, right.left), right.op, right.right), "", 0.2, "(a + b) c")
 
 
-def _under_root(node: ast.BinOp) -> Iterator[Proposal]:
+def _under_root(site: Site) -> Iterator[Proposal]:
     """(v + eps).sqrt() for v.sqrt() + eps, and sqrt(v + eps) for sqrt(v) + eps."""
+    node = site.node
     if not isinstance(node.op, ast.Add) or not isinstance(node.left, ast.Call):
         return
-    call, small = node.left, constant(node.right)
+    call, number = node.left, constant(node.right)
+    added = site.reach.scalars.get(ast.unparse(node.right)) if number is None else number
     inner = operand(call) if called(call) in ("sqrt", "rsqrt") else None
-    if inner is not None and (small is None or 0 < small < SMALL):
+    if inner is not None and added is not None and 0 < added < SMALL:
         summed = binary(inner, ast.Add(), node.right)
         if is_method(call) and isinstance(call.func, ast.Attribute):
             new = ast.Call(attribute(summed, call.func.attr), call.args, call.keywords)
         else:
             new = ast.Call(call.func, [summed, *call.args[1:]], call.keywords)
-        yield Proposal(ast.copy_location(new, node), "wrong_epsilon" if small else "", 0.0, "sqrt(v + eps)")
+        yield Proposal(ast.copy_location(new, node), "wrong_epsilon", 0.0, "sqrt(v + eps)")
 
 
 def _through(node: ast.BinOp) -> Iterator[Proposal]:

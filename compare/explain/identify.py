@@ -49,7 +49,8 @@ def unfinished(observations: Sequence[Observation], target: str) -> Finding | No
     for seen in telling:
         nearer = seen.order[: seen.order.index(target)] if target in seen.order else []
         inner = [n for n in nearer if n not in seen.inputs and n in seen.local]
-        here = {n for n in inner if seen.alike(seen.given[target], seen.local[n])}
+        given = seen.given.get(target)  # None where it has another shape than its quantity
+        here = {n for n in inner if given is not None and seen.alike(given, seen.local[n])}
         common = here if common is None else common & here
     if not common:
         return None
