@@ -64,6 +64,9 @@ def reshaped(site: Site) -> Iterator[Proposal]:
         for axis in range(1, dims - 1):
             last = method(inner, "movedim", number(axis, node), number(-1, node))
             yield Proposal(method(last, called(node), *node.args), "", 0.2, f"axis {axis} last")
+        for axis in range(dims - 1):
+            other = method(inner, "transpose", number(axis, node), number(axis + 1, node))
+            yield Proposal(method(other, called(node), *node.args), "", 0.3, f"axes {axis} exchanged first")
     if len(node.args) < 3:
         return
     for i in range(len(node.args) - 1):
