@@ -19,14 +19,14 @@ from compare.explain.candidate import Candidate, Elsewhere, disjoint
 from compare.explain.edits import EDITS
 from compare.explain.influence import equal, moved, unchanged
 from compare.explain.reach import Reach
-from compare.explain.refused import cancels, elsewhere, position, returns_all
+from compare.explain.refused import apart, cancels, elsewhere, passed, position, returns_all
 from compare.explain.site import Site
 from compare.explain.syntax import Place, places
 from compare.explain.trial import RESULT, Trial, gradient, own
 
 ARITHMETIC = (
     *("sign", "wrong_factor", "extra_derivative", "order_of_operations"),
-    *("missing_factor", "missing_mean", "special_case"),
+    *("missing_factor", "missing_mean", "special_case", "path_twice", "missing_path", "wrong_operand", "wrong_epsilon"),
 )
 EDITED = tuple({kind for edit in EDITS for kind in edit.pattern})
 LIKELY = 2.0  # cost of an edit up to which it is looked for everywhere before any other
@@ -124,7 +124,7 @@ class Candidates:
         place = site.place
         if isinstance(place.parent, ast.Dict) and isinstance(place.node, ast.Name):
             far += 0.3 if self.target in self.inputs else 1.2  # what is returned is used elsewhere under its own name
-        counted = "" if site.in_shape else position(place)
+        counted = "" if site.in_shape else position(place) or apart(place) or passed(place, self.trial.functions)
         for edit in EDITS:
             if (edit.cost <= LIKELY) != likely or not isinstance(place.node, edit.pattern):
                 continue

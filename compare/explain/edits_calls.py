@@ -114,8 +114,9 @@ def _along(
     keywords = [k for k in node.keywords if k.arg not in ("dim", "axis", "keepdim", "keepdims")]
     if other is not None:
         place = parsed(str(other)) if isinstance(other, tuple) else number(other, node)
-        if name or (keepword == "keepdims"):
-            keywords.append(ast.copy_location(ast.keyword(name or "axis", place), node))
+        if name or keepword == "keepdims" or called(node) == "norm":  # whose first argument is no axis
+            word = "axis" if keepword == "keepdims" else "dim"
+            keywords.append(ast.copy_location(ast.keyword(name or word, place), node))
         else:
             args.append(place)
         if keeping:

@@ -12,6 +12,7 @@ import torch
 from compare.explain.activations import ACTIVATIONS
 from compare.explain.meaning import factors_of
 from compare.explain.named import ALIKE, plain, spreads, tensor
+from compare.explain.numbers import multiple
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import binary, constant, method, names, number, parsed
 
@@ -116,8 +117,13 @@ def slope(site: Site) -> Iterator[Proposal]:
         return
     for name, activation in ACTIVATIONS.items():
         text = activation.text.format(a=activation.call.format(z=z), z=z)
-        for kept, _ in _parted(factors):
-            yield Proposal(binary(kept, ast.Mult(), parsed(text)), "", 0.2, f"{name} for the others")
+        for kept, others in _parted(factors):
+            long = 0.08 * sum(isinstance(n, ast.BinOp | ast.Call) for other in others for n in ast.walk(other))
+            value = activation.derivative(activation.function(site.reach.tensors[z]), site.reach.tensors[z])
+            old = tensor(site.evaluated(_product(others)))
+            scaled = old is not None and old.shape == value.shape and multiple(value, old) is not None
+            cause = "wrong_factor" if scaled else ""  # no other function: a number is missing
+            yield Proposal(binary(kept, ast.Mult(), parsed(text)), cause, 0.2 + long, f"{name} for the others")
 
 
 def _parted(factors: list[ast.expr]) -> Iterator[tuple[ast.expr, list[ast.expr]]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compare.explain.edits_places import cause_of_name
 from compare.explain.meaning import meaning
+from compare.explain.named import tensor
 from compare.explain.site import Proposal, Site, is_slope, penalty
 from compare.explain.syntax import attribute, binary, constant, method, names, negative
 
@@ -171,6 +172,8 @@ def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
         return "missing_l2" if _nothing(site, gone) else "wrong_l2"
     if constant(gone) is not None:
         return "wrong_factor"
+    if isinstance(op, ast.Mult) and _nothing(site, gone):
+        return "missing_path"
     if isinstance(gone, ast.Compare):
         return "wrong_mask"
     text = ast.unparse(gone)
@@ -196,7 +199,7 @@ def branch(site: Site) -> Iterator[Proposal]:
     """x or y for `x if c else y`."""
     for kept, gone in ((site.node.body, site.node.orelse), (site.node.orelse, site.node.body)):
         if constant(kept) is None:
-            cause = _another(site, gone, kept) or meaning(site, kept, gone) or _less(gone, kept)
+            cause = _another(site, gone, kept) or meaning(site, kept, gone) or _less(site, gone, kept)
             yield Proposal(kept, cause, 0.0, "one branch")
 
 
@@ -213,8 +216,11 @@ def _another(site: Site, gone: ast.expr, kept: ast.expr) -> str:
     return "derivative_at_wrong_place" if slope else cause_of_name(site, a, b)
 
 
-def _less(gone: ast.expr, kept: ast.expr) -> str:
+def _less(site: Site, gone: ast.expr, kept: ast.expr) -> str:
     """What one branch lacks that the other has."""
+    value = tensor(site.evaluated(kept))
+    if constant(gone) == 1 and value is not None and bool(((value == 0) | (value == 1)).all()):
+        return "wrong_mask"
     if constant(gone) == 0 or constant(gone) == 1:
         return "missing_factor" if constant(gone) else "missing_path"
     for more, less, causes in ((kept, gone, ("missing_factor", "missing_path")), (gone, kept, ("", "path_twice"))):

@@ -64,6 +64,9 @@ def reshaped(site: Site) -> Iterator[Proposal]:
         for axis in range(1, dims - 1):
             last = method(inner, "movedim", number(axis, node), number(-1, node))
             yield Proposal(method(last, called(node), *node.args), "", 0.2, f"axis {axis} last")
+        for axis in range(dims - 1):
+            other = method(inner, "transpose", number(axis, node), number(axis + 1, node))
+            yield Proposal(method(other, called(node), *node.args), "", 0.3, f"axes {axis} exchanged first")
     if len(node.args) < 3:
         return
     for i in range(len(node.args) - 1):
@@ -77,9 +80,10 @@ def reshaped(site: Site) -> Iterator[Proposal]:
 
 
 def wrapped(site: Site) -> Iterator[Proposal]:
-    """`x[i - 1] if i > 0 else first` for `x[i - 1]`, which is the last entry at i = 0."""
+    """`x[i - 1] if i > 0 else first` for `x[i - 1]`, which is the last entry at i = 0, and for `x[i]`."""
     node = site.node
     inner = node.slice
+    yield from _neighbour(site)
     if not (isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Sub) and isinstance(inner.left, ast.Name)):
         return
     if not isinstance(node.ctx, ast.Load) or constant(inner.right) != 1 or not isinstance(node.value, ast.Name):
@@ -94,6 +98,21 @@ def wrapped(site: Site) -> Iterator[Proposal]:
             test = ast.Compare(inner.left, [ast.Gt()], [number(0, node)])
             chosen = ast.IfExp(ast.copy_location(test, node), node, parsed(text))
             yield Proposal(ast.copy_location(chosen, node), "", 0.2, f"first {text}")
+
+
+def _neighbour(site: Site) -> Iterator[Proposal]:
+    """The entry before or after in place of `x[i]`; zeros where there is none."""
+    node, inner = site.node, site.node.slice
+    if not isinstance(node.ctx, ast.Load) or not isinstance(inner, ast.Name) or not site.shape:
+        return
+    if not site.inside(ast.For) or inner.id not in site.reach.counts:
+        return
+    numpy_like = not hasattr(site.value, "new_zeros")
+    zeros = call(parsed("np.zeros_like" if numpy_like else "torch.zeros_like"), node)
+    for text, test in (("- 1", f"{inner.id} > 0"), ("+ 1", f"{inner.id} + 1 < len({ast.unparse(node.value)})")):
+        other = ast.copy_location(ast.Subscript(node.value, parsed(f"{inner.id} {text}"), node.ctx), node)
+        chosen = ast.copy_location(ast.IfExp(parsed(test), other, zeros), node)
+        yield Proposal(chosen, "", 0.6, f"neighbour {text}")
 
 
 def from_zero(site: Site) -> Iterator[Proposal]:

@@ -20,6 +20,7 @@ POSITIONS = {"roll": 0, "narrow": 1, "select": 1}  # which of a method's argumen
 COUNTED = {"repeat_interleave": 0, "split": 0, "chunk": 0}  # and which is a count
 
 
+LARGE = 200  # no argument of a call is made larger: as a number of copies it would fill the memory
 ODD = (0.1, 0.2, 0.25, 4.0)  # numbers that are seldom what a factor is
 
 
@@ -49,6 +50,8 @@ def number_changed(site: Site) -> Iterator[Proposal]:
     if site.in_index or site.inside(ast.keyword):
         return
     for term in (*site.reach.sizes, *site.reach.numbers):
+        if isinstance(above, ast.Call) and term.value > LARGE:
+            continue
         if term.role in ("size", "constant") and cause in ("wrong_factor", "wrong_count"):
             divides = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Div) and site.place.field == "right"
             counted = term.role == "size" and divides and site.reach.averaged(term.value)

@@ -35,12 +35,16 @@ def replaced(site: Site) -> Iterator[Proposal]:
     array = site.array
     if array is None:
         return
+    above = site.place.parent
+    written_to = ast.unparse(above.targets[0]) if isinstance(above, ast.Assign) else ""
     for candidate in (*reach.derivatives, *reach.masks, *reach.plain, *_complements(reach.factors), *reach.written):
         value = candidate.value
         if value.shape != array.shape or bool((value == array).all()):
             continue
         cause = "wrong_operand"
-        if candidate.role == "derivative":
+        if candidate.text == written_to:
+            cause = "unknown"  # as if the statement were left out
+        elif candidate.role == "derivative":
             part = ast.unparse(node) in candidate.text.replace("(", "").replace(")", "").split(" * ")
             cause = "missing_activation_derivative" if part else "wrong_activation_derivative"
         elif candidate.role == "mask":

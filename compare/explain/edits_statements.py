@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from compare.explain.edits_places import cause_of_name
 from compare.explain.named import plain
 from compare.explain.site import Proposal, Site, updates
-from compare.explain.syntax import base, method, names, parsed
+from compare.explain.syntax import base, method, names, negative, parsed
 
 
 def accumulate(site: Site) -> Iterator[Proposal]:
@@ -43,7 +43,7 @@ def accumulate(site: Site) -> Iterator[Proposal]:
         stale = isinstance(node.target, ast.Name) and _used_in_loop(site, node.target.id)
         cause = "modified_in_place" if shared else "stale_state" if stale else "path_twice"
         yield Proposal(only, cause, 0.3, "+= =")
-        if isinstance(node.target, ast.Subscript) and isinstance(node.target.slice, ast.Name | ast.Tuple):
+        if isinstance(node.target, ast.Subscript) and not isinstance(node.target.slice, ast.Constant | ast.Slice):
             yield Proposal(_all_added(node.target, node.value), "overwritten", 0.6, "index_put_")
 
 
@@ -137,7 +137,14 @@ def copied(site: Site) -> Iterator[Proposal]:
     node = site.node
     if isinstance(node.value, ast.Name | ast.Subscript) and len(node.targets) == 1:
         own = ast.copy_location(ast.Assign(node.targets, method(node.value, "clone")), node)
-        yield Proposal(own, "modified_in_place", 0.0, "clone")
+        shared = {base(node.value), base(node.targets[0])} & _changed(site)
+        yield Proposal(own, "modified_in_place", -1.3 if shared else 0.0, "clone")
+
+
+def _changed(site: Site) -> set[str]:
+    """The names whose arrays are changed in place beside a statement."""
+    statements = [s for each in getattr(site.place.above[0], "siblings", ()) for s in ast.walk(each)]
+    return {base(s.target) for s in statements if isinstance(s, ast.AugAssign)}
 
 
 class _Renaming(ast.NodeTransformer):
@@ -171,6 +178,8 @@ def renamed(site: Site) -> Iterator[Proposal]:
         known = reach.tensors.get(old)
         if known is None:
             continue
+        turned = _Renaming(old, negative(ast.parse(old, mode="eval").body)).visit(copy.deepcopy(node))
+        yield Proposal(turned, "sign", 0.8, f"-{old} all")
         for other, value in reach.tensors.items():
             if other == old or value.ndim != known.ndim:
                 continue

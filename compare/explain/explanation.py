@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -23,6 +22,7 @@ from compare.explain.gathered import Evidence
 from compare.explain.identify import exchanged, forgotten_path, identify, lower_precision, nearly, unfinished
 from compare.explain.observe import Observation
 from compare.explain.searcher import Searcher
+from compare.explain.words import SEPARATOR, in_language, mended, mended_at_once
 
 log = logging.getLogger(__name__)
 SECONDS = 10.0
@@ -34,7 +34,6 @@ CARRIED = 0.4  # share of a step's time that is spent on it as one that carries 
 LOADED = 0.25  # share of the time, 2 s at most, that is left for the search however long its child took to start
 AT_LEAST = 0.5  # seconds for what numbers tell at once, such as a sign, when the search has taken all the time
 FEW, MANY = 6, 4096  # entries of a gradient on which edits are tried
-SEPARATOR = "\0"  # between the sentences of two languages
 WRONG = ("wrong", "invalid", "cancels", "imprecise")
 
 
@@ -67,13 +66,15 @@ def explain(
         searcher.start(seconds)
         deadline = max(started + seconds, time.monotonic() + min(LOADED * seconds, 2.0))
         like: dict[str, str] = {}
-        explained |= {n: _in(language, r) for n, r in at_once(wrong, evidence, searcher, TOGETHER * seconds).items()}
+        explained |= {
+            n: in_language(language, r) for n, r in at_once(wrong, evidence, searcher, TOGETHER * seconds).items()
+        }
         wrong = [row for row in wrong if row.name not in explained]
         for left, row in zip(range(len(wrong), 0, -1), wrong, strict=True):
             share = (deadline - time.monotonic()) * (SHARE if left > 1 else 1.0)
             unknown = replace(row, cause="unknown")  # unless there is time to find out
             found = _explained(row, evidence, searcher, like, share) if share > 0.05 else unknown
-            explained[row.name] = _in(language, found)
+            explained[row.name] = in_language(language, found)
     return replace(report, rows=told_once([explained.get(row.name, row) for row in report.rows], like))
 
 
@@ -141,20 +142,8 @@ def at_once(wrong: Sequence[Row], evidence: Evidence, searcher: Searcher, second
             if repair["cause"] == "unknown" or not searcher.harmless(which, names[0], seen):
                 continue
             if all(searcher.holds(which, names[0], other, names[1:]) for other in (seen, *others)):
-                return _mended_at_once(rows, repair)
+                return mended_at_once(rows, repair)
     return {}
-
-
-def _mended_at_once(rows: Sequence[Row], repair: dict[str, Any]) -> dict[str, Row]:
-    first = _mended(rows[0], repair)
-    others = ", ".join(row.name for row in rows[1:])
-    says, _, diz = first.explanation.partition(SEPARATOR)
-    words = f"{says} This one edit mends {others} as well.{SEPARATOR}{diz} Esta única edição corrige também {others}."
-    told = {rows[0].name: replace(first, explanation=words)}
-    for row in rows[1:]:
-        same = f"the same mistake as in {first.name}{SEPARATOR}o mesmo erro que em {first.name}"
-        told[row.name] = replace(row, cause=first.cause, explanation=same, line=first.line)
-    return told
 
 
 def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str, str], seconds: float) -> Row:
@@ -183,11 +172,12 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
             says += f" Besides, the factor that {before} carries is not undone after it."
             diz += f" Além disso, o fator que {before} carrega não é desfeito depois."
             return replace(both, explanation=f"{says}{SEPARATOR}{diz}")
-    mended = _repaired(row, seen, others, searcher, like, until - time.monotonic())
-    if mended is not None:
-        return mended
+    found = _repaired(row, seen, others, searcher, like, until - time.monotonic())
+    if found is not None:
+        return found
     until = max(until, time.monotonic() + AT_LEAST)
-    told = exchanged([seen, *others], row.name) or identify([seen, *others], row.name, until)
+    told = exchanged([seen, *others], row.name) or forgotten_path([seen, *others], row.name)
+    told = told or identify([seen, *others], row.name, until)
     told = told or unfinished([seen, *others], row.name) or nearly([seen, *others], row.name)
     if told is None and row.verdict == "imprecise":
         return replace(row, cause="low_precision", explanation=f"{row.explanation}. {CAUSES['low_precision'].mend}")
@@ -234,7 +224,7 @@ def _repaired(
             better = exchanged([seen, *others], row.name) or lower_precision([seen, *others], row.name)
             if better is None and repair["cause"] in IN_DOUBT:
                 better = nearly([seen, *others], row.name)
-            if better is None and repair["cause"] in IN_DOUBT:
+            if better is None and (repair["pair"] or repair["cause"] in IN_DOUBT):
                 better = forgotten_path([seen, *others], row.name)
             if better is None and (repair["pair"] or repair["cause"] == "unknown"):
                 better = unfinished([seen, *others], row.name)
@@ -242,7 +232,7 @@ def _repaired(
                 better = identify([seen, *others], row.name, max(until, time.monotonic() + AT_LEAST))
             if better is not None:
                 repair |= {"cause": better.cause, "says": better.says, "diz": ""}
-            return _mended(row, repair)
+            return mended(row, repair)
     return None
 
 
@@ -252,33 +242,3 @@ def _tells(seen: Observation, name: str) -> bool:
         return False
     given = seen.given.get(name)
     return given is None or (bool(torch.isfinite(given).all()) and not seen.alike(given, seen.local[name]))
-
-
-def _mended(row: Row, repair: dict[str, Any]) -> Row:
-    lines = [f"{file}:{line}  {old}  ->  {new or '(left out)'}" for file, line, old, new in repair["lines"]]
-    first = repair["lines"][0]
-    says, diz = (_sentence(repair, language) for language in ("en", "pt"))
-    if row.verdict == "invalid" and row.explanation:
-        says, diz = f"{row.explanation}; {says}", f"{row.explanation}; {diz}"
-    return replace(
-        row,
-        cause=repair["cause"],
-        explanation=f"{says}{SEPARATOR}{diz}",
-        repair="\n".join(lines),
-        line=f"{first[0]}:{first[1]}",
-    )
-
-
-def _sentence(repair: dict[str, Any], language: str) -> str:
-    """What the mistake is, as the edit says it where it is that edit's own, and how to do it right."""
-    cause = CAUSES[repair["cause"]]
-    own, title, mend = ("says", cause.title, cause.mend) if language == "en" else ("diz", cause.titulo, cause.frase)
-    return f"{repair.get(own) or title}. {mend}"
-
-
-def _in(language: str, row: Row) -> Row:
-    """The row with its explanation in one language; what is told from numbers alone, by its cause's own sentence."""
-    says, _, diz = row.explanation.partition(SEPARATOR)
-    if language == "pt" and row.cause not in ("", "unknown"):
-        says = diz or CAUSES[row.cause].titulo
-    return replace(row, explanation=says)

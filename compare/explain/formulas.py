@@ -11,16 +11,15 @@ from torch import Tensor
 
 from compare.explain.activations import ACTIVATIONS
 from compare.explain.named import spreads
-from compare.explain.numbers import Candidate, Numbers, multiple, same
+from compare.explain.numbers import Candidate, multiple, same
 from compare.explain.observe import CLOSE, alike
-from compare.explain.paths import contributions
+from compare.explain.uses import Uses
 
-TIMES = (2.0, 3.0, 4.0, 0.5)  # how often a contribution may be counted
 ROOTS = ("relu", "log", "sqrt", "square", "cube")  # their slopes are other terms in reach, or not defined everywhere
 ENTRIES = 20_000  # of a gradient, beyond which two factors are not tried at once
 
 
-class Formulas(Numbers):
+class Formulas(Uses):
     """Formulas of what is in reach that are missing, too many, or stand for others."""
 
     def stages(self) -> list[Callable[[], Iterator[Candidate]]]:
@@ -130,69 +129,6 @@ class Formulas(Numbers):
                         "updated_weight",
                         f"the weight has been updated already: add {name} * {term.text}",
                     )
-
-    def paths(self) -> Iterator[Candidate]:
-        """One use of the quantity left out, or counted twice, or the only one that counts."""
-        if self.given is None or self.given.shape != self.expected.shape:
-            return
-        parts = contributions(self.seen.graph, self.target, dict(self.seen.given))
-        if len(parts) < 2:
-            return
-        for index, (part, operation) in enumerate(parts):
-            part = part.double() * self.seen.scale.get(self.target, 1.0)
-            which = f"use {index + 1} of {len(parts)} of {self.target}, in {operation},"
-            if alike(part, part * 0):
-                if alike(self.given, part):  # it tells nothing here, and contradicts nothing
-                    yield Candidate(f"only {index}", "missing_path", f"only {which} counts; add the others")
-                    for n in TIMES:
-                        yield Candidate(f"only {index} times {n:.3g}", "missing_path", f"{which} {n} times")
-                continue
-            own = self.reach.tensors.get(self.target) if self.target in self.seen.inputs else None
-            if own is not None and own.numel() > 1 and (c := multiple(part, own)) is not None:  # the penalty's
-                if alike(self.error, part) or alike(self.given, part):
-                    kind = "missing_l2" if alike(self.error, part) else "missing_path"
-                    yield Candidate(f"penalty {kind}", kind, f"add {c:.6g} * {self.target}, the penalty's gradient")
-                elif alike(-self.error, part):
-                    yield Candidate("penalty twice", "wrong_l2", f"take the penalty's {c:.6g} * {self.target} out once")
-            elif alike(self.error, part):
-                yield Candidate(f"path {index}", "missing_path", f"add the gradient of {which[:-1]}")
-            elif alike(-self.error, part):
-                yield Candidate(f"twice {index}", "path_twice", f"take the gradient of {which} out once")
-            elif alike(self.given, part):
-                yield Candidate(f"only {index}", "missing_path", f"only {which} counts; add the others")
-            elif self._several(part) and (times := self._times(part)) is not None:
-                words = f"it is {times:.3g} times the gradient of {which[:-1]}; add the others, as often as each counts"
-                yield Candidate(f"only {index} times {times:.3g}", "missing_path", words)
-
-    def _times(self, part: Tensor) -> float | None:
-        """How often a contribution makes the given gradient, where that is a plain number."""
-        assert self.given is not None
-        times = multiple(self.given.double(), part)
-        return times if times is not None and any(same(times, n) for n in TIMES) else None
-
-    def _several(self, part: Tensor) -> bool:
-        """Whether a contribution has entries that no single number makes another's, and is not all there is."""
-        return part.numel() > 1 and multiple(self.expected, part) is None
-
-    def _cut(self) -> Iterator[Candidate]:
-        """A path through one or two named quantities left out, or counted twice."""
-        if self.target not in self.seen.order:
-            return
-        before = self.seen.order[: self.seen.order.index(self.target)]
-        through = [n for n in before if n not in self.seen.inputs][-6:]
-        for some in [*((n,) for n in through), *itertools.combinations(through, 2)]:
-            self.in_time()
-            for factor, cause, words in ((0.0, "missing_path", "add"), (2.0, "path_twice", "take out once")):
-                moved = {n: g * factor for n, g in self.seen.local.items() if n in some}
-                changed = self.seen.expect(self.seen.given | moved)[self.target]
-                if self.given is not None and not alike(changed, self.expected) and alike(self.given, changed):
-                    yield Candidate(f"{words} {some}", cause, f"{words} what comes through {' and '.join(some)}")
-
-    def _no_penalty(self, own: Tensor, known: bool) -> bool:
-        """Whether the given gradient has no share of its own weight: what J's data part alone would give."""
-        parts = contributions(self.seen.graph, self.target, dict(self.seen.given))
-        alone = self.given is not None and any(alike(self.given, p.double()) for p, _ in parts)
-        return alone or (len(parts) < 2 and known)
 
     def _recognised(self, given: Tensor) -> Iterator[Candidate]:
         """What the given gradient is and what it should be, where both are products of what is in reach."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from compare.explain.formulas import Formulas
-from compare.explain.numbers import Candidate, OutOfTime, rounded_to
+from compare.explain.numbers import Candidate, OutOfTime, multiple, rounded_to
 from compare.explain.observe import Observation, alike
 
 PARTLY = 4  # the stage of what is right in some entries only
@@ -48,7 +48,9 @@ def unfinished(observations: Sequence[Observation], target: str) -> Finding | No
     common: set[str] | None = None
     for seen in telling:
         nearer = seen.order[: seen.order.index(target)] if target in seen.order else []
-        here = {n for n in nearer if n not in seen.inputs and seen.alike(seen.given[target], seen.local[n])}
+        inner = [n for n in nearer if n not in seen.inputs and n in seen.local]
+        given = seen.given.get(target)  # None where it has another shape than its quantity
+        here = {n for n in inner if given is not None and seen.alike(given, seen.local[n])}
         common = here if common is None else common & here
     if not common:
         return None
@@ -62,6 +64,8 @@ def forgotten_path(observations: Sequence[Observation], target: str) -> Finding 
     common: set[str] | None = None
     words = ""
     for numbers in telling:
+        if multiple(numbers.expected, numbers.given.double()) is not None:
+            return None  # one number tells as much
         here = {each.key: each.says for each in numbers.paths() if each.cause == "missing_path"}
         common = set(here) if common is None else common & set(here)
         words = next((here[key] for key in sorted(common)), "")

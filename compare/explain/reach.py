@@ -134,30 +134,25 @@ class Reach(Named):
         return found
 
     def products(self, shape: tuple[int, ...]) -> Iterator[Term]:
-        """Matrix products and sums of what is in reach that have this shape: the paths on which a gradient comes."""
-        tensors = list(self.tensors.items())
-        count = 0
-        if len(shape) == 2:
-            for (n, a), (k, b) in itertools.product(tensors, tensors):
-                if a.ndim != 2 or b.ndim != 2:
-                    continue
-                for left, first in ((n, a), (f"{n}.T", a.T)):
-                    for right, second in ((k, b), (f"{k}.T", b.T)):
-                        if first.shape[1] != second.shape[0] or (first.shape[0], second.shape[1]) != shape:
-                            continue
-                        count += 1
-                        if count > self.most:
-                            return
-                        yield Term(f"{left} @ {right}", first @ second, "product")
-        for n, a in tensors:
+        """Products and sums of what is in reach that have this shape: the paths on which a gradient comes."""
+        alike = [(n, a) for n, a in self.tensors.items() if tuple(a.shape) == shape]
+        for (n, a), (k, b) in itertools.islice(itertools.combinations(alike, 2), self.most):
+            yield Term(f"{n} * {k}", a * b, "product")
+        for n, a in self.tensors.items():
             if a.ndim == len(shape) + 1 and a.ndim >= 2:
                 for axis in range(a.ndim):
                     if tuple(a.sum(axis).shape) == shape:
                         yield Term(f"{n}.sum({axis})", a.sum(axis), "product")
-        for (n, a), (k, b) in itertools.combinations(tensors, 2):
-            if a.shape == b.shape and tuple(a.shape) == shape and count < self.most:
-                count += 1
-                yield Term(f"{n} * {k}", a * b, "product")
+        if len(shape) == 2:
+            yield from itertools.islice(self._matrix_products(shape), self.most)
+
+    def _matrix_products(self, shape: tuple[int, ...]) -> Iterator[Term]:
+        tensors = [(n, a) for n, a in self.tensors.items() if a.ndim == 2]
+        for (n, a), (k, b) in itertools.product(tensors, tensors):
+            for left, first in ((n, a), (f"{n}.T", a.T)):
+                for right, second in ((k, b), (f"{k}.T", b.T)):
+                    if first.shape[1] == second.shape[0] and (first.shape[0], second.shape[1]) == shape:
+                        yield Term(f"{left} @ {right}", first @ second, "product")
 
     def effect(self, old: Tensor | None, new: Tensor | None) -> str:
         """The mistake of a quantity that lacks a factor, has a derivative too many, or is almost the other one."""

@@ -4,26 +4,56 @@ from __future__ import annotations
 
 import ast
 import itertools
+from collections.abc import Collection
 from typing import Any
 
+from compare.explain.site import is_slope
 from compare.explain.syntax import Place, base, constant
 from compare.explain.trial import RESULT
 
 
 def position(place: Place) -> str:
-    """What a mistake of arithmetic is where it picks positions: in the bounds of a loop, or in an index."""
+    """What a mistake of arithmetic is where it picks entries: in the bounds of a loop, an index or a comparison."""
     chain = (*place.above, place.node)
     for above, below in itertools.pairwise(chain):
         if isinstance(above, ast.Call) and ast.unparse(above.func) == "range":
             return "some_samples"
-        if isinstance(above, ast.Subscript) and below is above.slice:
+        if isinstance(above, ast.If | ast.IfExp) and below is above.test:
+            return ""
+        if isinstance(above, ast.Compare):
+            return "wrong_mask"
+        if isinstance(above, ast.Subscript) and below is above.slice and not _compares(below):
             return "wrong_index"
     return ""
 
 
+def _compares(node: ast.AST) -> bool:
+    return any(isinstance(inner, ast.Compare) for inner in ast.walk(node))
+
+
+def apart(place: Place) -> str:
+    """What a mistake of arithmetic is where single entries are treated apart: `dW[0, -1] *= -1`."""
+    for node in (*place.above, place.node):
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Subscript):
+            inner = node.target.slice
+            each = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            if all(isinstance(constant(e), int) for e in each):
+                return "special_case"
+    return ""
+
+
+def passed(place: Place, functions: Collection[str]) -> str:
+    """What a number is that one of the program's own functions is given: what it does there decides its name."""
+    call = next((a for a in reversed(place.above) if isinstance(a, ast.Call)), None)
+    given = isinstance(place.parent, ast.Call | ast.keyword) and constant(place.node) is not None
+    return "unknown" if given and call is not None and ast.unparse(call.func) in functions else ""
+
+
 def cancels(place: Place, new: Any) -> bool:
-    """Whether an edit makes `x - x` or `x / x`: zeros and ones that nobody meant."""
+    """Whether an edit makes `x - x`, `x / x` or `1 - (1 - x)`: zeros, ones and detours that nobody meant."""
     if isinstance(new, ast.expr) and undone(place, new):
+        return True
+    if is_slope(place.parent) and is_slope(new) and place.field == "right":
         return True
     nodes = [new]
     above = place.parent

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from compare.explain.candidate import Candidate, Elsewhere
 from compare.explain.candidates import Candidates
+from compare.explain.pairs import MOVED, joined, merged, moved
 from compare.explain.shown import Shown, shown
 from compare.explain.trial import RESULT, compiled, gradient
 
@@ -62,11 +63,11 @@ class Search(Candidates):
             if found:
                 for each in found:
                     each.pair = True
-                    each.shown = _merged(before, each.shown)
-                    moved = _moved(first.kind, each.key)
-                    each.cause = "order_of_operations" if moved else _joined(first.cause, each.cause)
-                    each.says = "a term stands in the wrong place" if moved else each.says
-                    each.diz = "um termo está no lugar errado" if moved else each.diz
+                    each.shown = merged(before, each.shown)
+                    if moved(first.kind, each.key):
+                        each.cause, each.says, each.diz = MOVED
+                    else:
+                        each.cause = joined(first.cause, each.cause, each.shown)
                 return found
         return []
 
@@ -175,31 +176,6 @@ class Search(Candidates):
             return 0.0
         error = float((value - self.expected).abs().max())
         return error / self.size if self.size > 0 and error == error else (0.0 if error == 0 else float("inf"))
-
-
-def _merged(first: list[Shown], second: list[Shown]) -> list[Shown]:
-    """Two edits of one line told as one."""
-    lines = {(s.file, s.line): s for s in first}
-    for s in second:
-        before = lines.get((s.file, s.line))
-        lines[s.file, s.line] = s if before is None else Shown(s.file, s.line, before.old, s.new)
-    return list(lines.values())
-
-
-def _moved(first: str, second: str) -> bool:
-    """Whether one edit takes a term or factor out and the other puts the same one in elsewhere."""
-    (out, gone), (put, new) = (key.partition(": ")[::2] for key in (first, second))
-    if out != "take a factor or term out" or gone[2:] != new[2:].partition(" @ ")[0]:
-        return False
-    return put == ("put a term in" if gone[0] == "-" else "put a factor in")
-
-
-def _joined(first: str, second: str) -> str:
-    """The one mistake that two edits mend together."""
-    slopes = {"extra_derivative", "missing_activation_derivative", "wrong_activation_derivative"}
-    if {first, second} <= slopes or "wrong_activation_derivative" in (first, second):
-        return "wrong_activation_derivative"
-    return first if second in ("wrong_axis", "missing_transpose") else second
 
 
 class Applied:

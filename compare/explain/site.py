@@ -76,6 +76,8 @@ class Site:
         if isinstance(above, ast.Call) and self.place.field == "func":
             return False
         if isinstance(above, ast.Attribute):
+            if above.attr in ("T", "mT"):
+                return isinstance(self.node, ast.BinOp) and self.shape is not None
             return above.attr in METHODS and isinstance(self.node, ast.Name | ast.BinOp) and self.shape is not None
         return not isinstance(above, ast.arguments | ast.FormattedValue | ast.JoinedStr)
 
