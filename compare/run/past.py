@@ -105,9 +105,9 @@ def read_folder(folder: Path) -> PastRun:
     times = {line["step"]: line for line in _records(folder / "timing.jsonl") if is_timing(line)}
     texts, tables = {}, {}
     for line in filter(is_text, _records(folder / "text.jsonl")):
-        if not is_table(line):
+        if "rows" not in line:
             texts[escaped(line["tag"])] = "\n".join(escaped(part) for part in line["text"].splitlines())
-        else:
+        elif is_table(line):
             tables[escaped(line["tag"])] = PastTable(
                 tuple(escaped(str(name)) for name in line["head"]),
                 tuple(tuple(escaped(c) if isinstance(c, str) else c for c in row) for row in line["rows"]),
