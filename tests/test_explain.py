@@ -63,13 +63,13 @@ EXPLAINED = {
     "blocks_mistakes.encoder_path_overwritten": ("overwritten", "grads['W2'] += a2.T @ dz3"),
     "blocks_recurrent_mistakes.state_gradient_not_reset": ("stale_state", "torch.zeros_like"),
     "blocks_recurrent_mistakes.forget_gate_left_out": ("missing_factor", "dct * f"),
-    "blocks_mistakes.epsilon_outside_the_root": ("wrong_epsilon", "(left out)"),
+    "blocks_mistakes.epsilon_outside_the_root": ("wrong_epsilon", "torch.sqrt(var + 1e-05)"),
     "blocks_recurrent_mistakes.new_state_for_the_old_one": ("wrong_index", "h0"),
     "mlp_update_mistakes.bias_of_the_first_sample": ("some_samples", "d2.sum(0)"),
     "mlp_update_mistakes.gradient_clipped": ("clipped", "a2 * (1 - a2)"),
     "mlp_update_mistakes.error_rounded_to_float32": ("low_precision", "z3.numpy()"),
     "mlp_mistakes.bracket_in_the_wrong_place": ("order_of_operations", "(1 - a2 ** 2)"),
-    "mlp_update_mistakes.bias_summed_in_the_delta": ("modified_in_place", "given.T @ x"),
+    "mlp_update_mistakes.bias_summed_in_the_delta": ("modified_in_place", "d2[0].clone()"),
     "mlp_update_mistakes.one_entry_wrong": ("special_case", "(left out)"),
 }
 FAST = list(EXPLAINED)[::3]

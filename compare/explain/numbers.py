@@ -210,6 +210,8 @@ def rounded_to(given: Tensor, expected: Tensor) -> str | None:
 
 def multiple(error: Tensor, term: Tensor) -> float | None:
     """c where error = c term."""
+    if error.shape != term.shape:
+        return None
     square = float((term * term).sum())
     if square == 0 or not torch.isfinite(term).all():
         return None
