@@ -144,6 +144,11 @@ CASES: dict[str, tuple[Callable[[], Comparison], str, str]] = {
         "right",
         "subgradient",
     ),
+    "a choice beside an entry that is off by little more": (
+        lambda: compared(off(0.5, 1.5 * ALLOWED), hull=(EXPECTED, off(1.0))),
+        "right",
+        "wrong",
+    ),
     "where nothing jumps": (
         lambda: compared(off(JUMP), hull=(EXPECTED, off(JUMP * 1.5 * 0.999))),
         "right",
@@ -242,7 +247,7 @@ def test_beside_zeros_an_error_is_infinite_and_agreeing_is_none() -> None:
     assert (idle.verdict, idle.max_rel, idle.idle) == ("right", 0.0, True)
     assert judged(compared(off(), local=zeros, chained=zeros)).max_rel == INF
     almost = judged(compared(off(2.0**-45) - EXPECTED, local=zeros, chained=zeros))
-    assert (almost.verdict, almost.idle) == ("right", False)  # something was computed
+    assert (almost.verdict, almost.idle, almost.max_rel) == ("right", False, INF)  # something was computed
     assert not judged(compared(zeros, local=zeros + 1e-13, chained=zeros)).idle
     assert not judged(compared(zeros, local=off(2.0**-45) - EXPECTED, chained=zeros)).idle
     assert not judged(compared(zeros, local=off(), chained=zeros)).idle
