@@ -64,7 +64,7 @@ def forgotten_path(observations: Sequence[Observation], target: str) -> Finding 
     common: set[str] | None = None
     words = ""
     for numbers in telling:
-        if multiple(numbers.expected, numbers.given.double()) is not None:
+        if numbers.given is not None and multiple(numbers.expected, numbers.given.double()) is not None:
             return None  # one number tells as much
         here = {each.key: each.says for each in numbers.paths() if each.cause == "missing_path"}
         common = set(here) if common is None else common & set(here)
