@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,7 @@ def test_overwriting_a_run_that_is_being_written(tmp_path: Path) -> None:
 
 
 RACE = """
+Path(sys.argv[4]).touch()
 while not Path(sys.argv[2]).exists(): time.sleep(0.001)
 try:
     record = create(overwrite=sys.argv[3] == "overwrite")
@@ -254,8 +256,11 @@ else:
 def test_two_processes(tmp_path: Path, mode: str) -> None:
     if mode == "overwrite":
         create(tmp_path).close()
-    racers = [child(RACE, tmp_path, tmp_path / "go", mode) for _ in range(2)]
+    ready = [tmp_path / f"ready {k}" for k in range(2)]
+    racers = [child(RACE, tmp_path, tmp_path / "go", mode, each) for each in ready]
     try:
+        while not all(each.exists() for each in ready) and all(racer.poll() is None for racer in racers):
+            time.sleep(0.01)
         (tmp_path / "go").write_text("")
         outputs = sorted(racer.communicate(timeout=60)[0] for racer in racers)
     finally:
