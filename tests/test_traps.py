@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compare import check_derivation, real
+from compare import check_derivation, check_function, real
 from compare.check.constants import THRESHOLD
 from compare.check.noise import measure
 from tests.test_verdicts import INPUTS, forward, right, verdicts
@@ -368,12 +368,17 @@ def test_precision_judged_entry_by_entry_blames_a_valid_order() -> None:
     assert verdicts(check_derivation(layer, backward, inputs, seconds=0)) == {"W": "right"}
 
 
+def ill_conditioned(seed: int) -> dict[str, Tensor]:
+    """A system whose matrix has a condition of 1e11."""
+    n = 6
+    Q = torch.linalg.qr(draw(n, n, seed=seed))[0]
+    A = Q @ torch.diag(torch.logspace(0, -11, n, dtype=torch.float64)) @ Q.T
+    return {"A": (A + A.T) / 2, "b": draw(n)}
+
+
 def test_ill_conditioned_algebra_in_another_order_is_no_alarm() -> None:
     """Of a matrix of condition 1e11 two right orders share five digits: NumPy's default tolerance fails one."""
-    n = 6
-    Q = torch.linalg.qr(draw(n, n, seed=1))[0]
-    A = Q @ torch.diag(torch.logspace(0, -11, n, dtype=torch.float64)) @ Q.T
-    A, b = (A + A.T) / 2, draw(n)
+    A, b = ill_conditioned(seed=1).values()
 
     def layer(A: Tensor, b: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return torch.linalg.solve(A, b).square().sum(), {}
@@ -393,6 +398,32 @@ def test_ill_conditioned_algebra_in_another_order_is_no_alarm() -> None:
         return {"A": -by_inverse(A, b)["A"]}
 
     assert not check_derivation(layer, without_its_sign, {"A": A, "b": b}, seconds=0).ok
+
+
+class Solve(torch.autograd.Function):
+    """x = A^-1 b."""
+
+    sign = -1.0
+
+    @staticmethod
+    def forward(ctx: Any, A: Tensor, b: Tensor) -> Tensor:
+        x = torch.linalg.solve(A, b)
+        ctx.save_for_backward(A, x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, dx: Tensor) -> tuple[Tensor, Tensor]:
+        A, x = ctx.saved_tensors
+        db = torch.linalg.solve(A.T, dx)
+        return Solve.sign * torch.outer(db, x), db
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+@pytest.mark.parametrize(("sign", "ok"), [(-1.0, True), (1.0, False)])
+def test_a_steep_slope_is_no_kink(seed: int, sign: float, ok: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A billionth further the least eigenvalue, and the gradient with it, has the other sign: no valid choice of it."""
+    monkeypatch.setattr(Solve, "sign", sign)
+    assert check_function(Solve.apply, torch.linalg.solve, ill_conditioned(seed), seconds=0).ok == ok
 
 
 # Every line of the list that this project keeps of them, and the test that holds it

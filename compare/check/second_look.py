@@ -17,7 +17,7 @@ from compare.check.noise import Jitter, measure, pooled
 from compare.check.oracle import witness
 from compare.check.precise import precise_gradient, precise_gradient_of
 from compare.check.restore import same_randomness
-from compare.check.suspicion import CLOSER, NUDGE, around, attainable, bounds, coherence
+from compare.check.suspicion import around, attainable, bounds, coherence
 
 COARSE = 1e-2  # relative error that rounding in the coarsest dtype explains; above it no rounding is looked for
 PRECISE_SECONDS = 3.0  # of the processor, for all quantities at one set of inputs, where float64 fails
@@ -67,23 +67,20 @@ def look_closer(
     ordered = {n: c for n, c in result.comparisons.items() if not c.local.is_complex()}  # least and largest exist
     if not suspects.keys() & ordered:
         return
+    others = [name for name in ordered if name not in suspects]
+    seen = around(expected, [name for name in suspects if name in ordered], seed, others)
+    seen = {name: torch.cat([near, ordered[name].local[None]]) for name, near in seen.items()}
     off = {
         n: torch.stack([(g - c.local).abs() for g in c.given]).amax(0) > THRESHOLD * c.local_floor
         for n, c in ordered.items()
     }
-    explained = suspects.keys() & ordered
-    for distance in (NUDGE, CLOSER):
-        seen = around(
-            expected, [n for n in ordered if n in explained], seed, [n for n in ordered if n not in suspects], distance
-        )
-        seen = {name: torch.cat([near, ordered[name].local[None]]) for name, near in seen.items()}
-        explained = {
-            n
-            for n in explained
-            if all(_between(g, seen[n], off[n]) and attainable(g, seen[n], off[n]) for g in ordered[n].given)
-        }
-        if not explained:
-            return
+    explained = {
+        n
+        for n in suspects.keys() & ordered
+        if all(_between(g, seen[n], off[n]) and attainable(g, seen[n], off[n]) for g in ordered[n].given)
+    }
+    if not explained:
+        return
     sound = {n: c for n, c in ordered.items() if n in explained or n not in suspects}
     if not _together(sound, seen, {n: off[n] & (n in explained) for n in sound}):
         return

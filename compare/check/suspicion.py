@@ -15,8 +15,7 @@ from compare.check.noise import SEEDS, Jitter, Run, exact_by_meaning
 
 NUDGES = 8  # runs next to the inputs: enough to see that there is a kink
 TIES = 56  # further runs at a kink, so that each of several tied entries wins and loses
-NUDGE = 1e-9  # their distance, relative: far below any smooth change that matters, far above rounding
-CLOSER = 1e-12  # the same once more: a kink's jump is as high here, a steep slope (ill-conditioned algebra) is not
+NUDGE = 1e-12  # their distance, relative: above rounding, below any smooth change that matters, steep slopes' too
 JUMP = 1e-4  # a gradient that still changes by this share of its RMS over such a distance jumps
 TOGETHER = 12  # entries that are looked at together: a window of 3 x 3 that ties, and some
 MOST = 256  # entries that are off, with such a group each
@@ -57,14 +56,12 @@ def _kept(names: list[str], errors: Mapping[str, Tensor], runs: list[Run]) -> di
     return kept
 
 
-def around(
-    run: Callable[[Jitter], Run], names: list[str], seed: int, others: Iterable[str] = (), distance: float = NUDGE
-) -> dict[str, Tensor]:
+def around(run: Callable[[Jitter], Run], names: list[str], seed: int, others: Iterable[str] = ()) -> dict[str, Tensor]:
     """Local gradients, one below the other, of runs a hair away from the inputs; of many if `names` show a kink."""
-    runs = [run(_nudged(seed + k, distance)) for k in range(1, NUDGES + 1)]
+    runs = [run(_nudged(seed + k)) for k in range(1, NUDGES + 1)]
     seen = _stacked(runs, names)
     if any(bool((bounds(g)[1] - bounds(g)[0] > JUMP * g.abs().amax()).any()) for g in seen.values() if g.numel()):
-        runs += [run(_nudged(seed + k, distance)) for k in range(NUDGES + 1, NUDGES + TIES + 1)]
+        runs += [run(_nudged(seed + k)) for k in range(NUDGES + 1, NUDGES + TIES + 1)]
     return _stacked(runs, [*names, *others])
 
 
@@ -116,7 +113,7 @@ def _moved(step: float, seed: int) -> Jitter:
     return move
 
 
-def _nudged(seed: int, distance: float) -> Jitter:
+def _nudged(seed: int) -> Jitter:
     generator = torch.Generator().manual_seed(SEEDS + seed)
 
     def move(value: object) -> object:
@@ -124,7 +121,7 @@ def _nudged(seed: int, distance: float) -> Jitter:
             return value
         if bool(((value == 0) | (value == 1)).all()) and bool((value == 1).any()):
             return value  # a mask or one-hot rows: what they select is no kink
-        size = distance * max(float(value.abs().max()), torch.finfo(value.dtype).tiny / distance)
+        size = NUDGE * max(float(value.abs().max()), torch.finfo(value.dtype).tiny / NUDGE)
         return value + size * torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
 
     return move
