@@ -20,8 +20,7 @@ import torch
 
 from benchmarks.engine_limits import limit
 from benchmarks.engine_peers import ByHand, problem
-
-PAUSE = 0.01  # seconds after which threads that wait for more work sleep
+from benchmarks.engine_point import PAUSE
 
 
 def main() -> None:

@@ -24,11 +24,12 @@ class Uses(Numbers):
         """One use of the quantity left out, or counted twice, or the only one that counts."""
         if self.given is None or self.given.shape != self.expected.shape:
             return
-        parts = contributions(self.seen.graph, self.target, dict(self.seen.given))
+        scale = self.seen.scale.get(self.target, 1.0)
+        found = contributions(self.seen.graph, self.target, dict(self.seen.given))
+        parts = [(part.double() * scale, operation) for part, operation in found]
         if len(parts) < 2:
             return
         for index, (part, operation) in enumerate(parts):
-            part = part.double() * self.seen.scale.get(self.target, 1.0)
             which = f"use {index + 1} of {len(parts)} of {self.target}, in {operation},"
             if alike(part, part * 0):
                 if alike(self.given, part):  # it tells nothing here, and contradicts nothing
@@ -53,7 +54,7 @@ class Uses(Numbers):
             elif self._several(part) and not self._cut_out and (times := self._times(part)) is not None:
                 words = f"it is {times:.3g} times the gradient of {which[:-1]}; add the others, as often as each counts"
                 yield Candidate(f"only {index} times {times:.3g}", "missing_path", words)
-        yield from self._counted([part.double() * self.seen.scale.get(self.target, 1.0) for part, _ in parts])
+        yield from self._counted([part for part, _ in parts])
 
     def _counted(self, parts: list[Tensor]) -> Iterator[Candidate]:
         """Several of many uses left out or counted twice, as the steps of a loop that ends early."""

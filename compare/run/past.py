@@ -95,8 +95,9 @@ def read_run(run: str, runs: Path) -> PastRun:
 def read_folder(folder: Path) -> PastRun:
     """The run in `folder`. Raises `ValueError` where a file in it cannot be read."""
     metrics = read_metrics(folder)
+    whole = [line for line in metrics if is_line(line)]
     # of an epoch that was done twice, as after a crash, the later one counts
-    lines = {line["step"]: line for line in metrics if is_line(line)}
+    lines = {line["step"]: line for line in whole}
     epochs = sorted(lines)
     history: History = {"manual": {}, "autograd": {}, "gap": {}}
     for run, curves in history.items():
@@ -125,7 +126,7 @@ def read_folder(folder: Path) -> PastRun:
         history,
         max((float(line["seconds"]) for line in times.values()), default=0.0),
         [times[epoch]["steps"] if epoch in times else 0 for epoch in epochs],
-        metrics.damaged + sum(not is_line(line) for line in metrics),
+        metrics.damaged + len(metrics) - len(whole),
         _mismatch(folder / "mismatch" / "mismatch.json"),
     )
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from compare.run.curves import NETWORKS
 from compare.run.events import PREFIX, EventFile
 from compare.run.folder import RUNS, find_run, unwritable
 from compare.run.jsonl import Records, read_records
@@ -164,7 +165,7 @@ def _about(boards: dict[str, _Board], folder: Path, lines: list[dict[str, Any]],
         _add_missing(boards["gap"], 0, settings(config))
         options = tomllib.loads(config).get("config", {})
         classes = any("accuracy/val" in line.get("manual", {}) for line in lines)
-        for run in ("manual", "autograd"):
+        for run in NETWORKS:
             _add_missing(boards[run], 0, *session(options, folder.name, run, classes=classes))
             if verdicts:
                 well = verdicts[-1]["text"].startswith(("equal", "within", "not checked"))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compare.run.closeup import CloseUp, close_up, spacing
+from compare.run.curves import NETWORKS
 from compare.run.data import Data
 from compare.run.equations import equations
 from compare.run.layout import charts
@@ -51,7 +52,7 @@ class Watch:
         page = layout(charts((*deltas, *loop.names.parameters.values())))
         config_file = (record.path / "config.toml").read_text(encoding="utf-8")
         record.drawing("gap", 0, page, settings(config_file))
-        for run in ("manual", "autograd"):
+        for run in NETWORKS:
             record.drawing(run, 0, *session(config, record.path.name, run, classes=bool(self.data.classes)))
         pair = loop.pair
         lines = equations(pair.net, pair.params, loop.names, pair.loss, l2=pair.l2)
@@ -90,7 +91,7 @@ class Watch:
         if len(loop.curves.epochs) > 1:
             curves = (loop.curves.history["manual"]["loss/train"], loop.curves.history["manual"]["loss/val"])
             self.record.drawing("manual", loop.epoch, figure_2(loop.curves.epochs, *curves))
-        for run in ("manual", "autograd"):
+        for run in NETWORKS:
             self.record.drawing(run, loop.epoch, session_ended(well=well))
 
     def state(self) -> dict[str, float]:
