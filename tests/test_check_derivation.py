@@ -495,6 +495,7 @@ def test_a_backward_that_returns_no_gradients(kind: str) -> None:
     report = check_derivation(linear, lambda x: answer, LINEAR, seconds=0)
     assert verdicts(report) == {"backward": "invalid"}
     assert message in report["backward"].explanation
+    assert str(report).startswith("WRONG: the backward is invalid\n")
     assert not report.ok
     assert report.first_wrong == report["backward"]
 

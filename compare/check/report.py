@@ -106,6 +106,7 @@ def headline(report: Report) -> str:
         more = f" ({others} more)" if others else ""
         what = "is invalid" if first.verdict == "invalid" else "is wrong"
         step = "" if report.subject == "function" else "the step that computes "
+        step = "the " if first.name == "backward" else step  # it gave no gradients at all
         return f"WRONG: {step}{first.name} {what}{more}"
     causing = [row for row in report.rows if row.verdict != "inherited"]
     worst = min(causing or report.rows, key=lambda row: WORST_FIRST.index(row.verdict), default=None)

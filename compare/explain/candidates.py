@@ -27,6 +27,7 @@ from compare.explain.trial import RESULT, Trial, gradient, own
 ARITHMETIC = (
     *("sign", "wrong_factor", "extra_derivative", "order_of_operations"),
     *("missing_factor", "missing_mean", "special_case", "path_twice", "missing_path", "wrong_operand", "wrong_epsilon"),
+    "wrong_count",
 )
 EDITED = tuple({kind for edit in EDITS for kind in edit.pattern})
 LIKELY = 2.0  # cost of an edit up to which it is looked for everywhere before any other

@@ -12,6 +12,8 @@ from compare.explain.named import Term
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import constant, names, parsed
 
+SHORT = 4  # operations of a formula that anyone would write; a longer one is the less likely the longer it is
+
 
 def replaced(site: Site) -> Iterator[Proposal]:
     """A quantity, a derivative or a mask of the same shape in place of an expression."""
@@ -56,8 +58,12 @@ def replaced(site: Site) -> Iterator[Proposal]:
         elif candidate.role == "written":
             cause = _part(node, candidate.text) or cause
         cost = {"derivative": -0.8, "mask": -0.2, "tensor": 0.0}.get(candidate.role, 0.5)
-        cost += 0.08 * sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
+        cost += 0.08 * (_operations(node) + max(_operations(parsed(candidate.text)) - SHORT, 0))
         yield Proposal(parsed(candidate.text), cause, cost, candidate.text)
+
+
+def _operations(node: ast.expr) -> int:
+    return sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
 
 
 def shaping(node: ast.AST) -> bool:

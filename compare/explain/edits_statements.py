@@ -19,7 +19,7 @@ def accumulate(site: Site) -> Iterator[Proposal]:
         target = node.targets[0]
         if isinstance(target, ast.Name) and (more := _added_to(node.value, target.id)) is not None:
             only = ast.copy_location(ast.Assign([target], more), node)
-            yield Proposal(only, "stale_state" if _used_in_loop(site, target.id) else "path_twice", 0.3, "x + =")
+            yield Proposal(only, "stale_state" if _used_after(site, target.id) else "path_twice", 0.3, "x + =")
         if not isinstance(target, ast.Name | ast.Attribute | ast.Subscript) or _reads(node.value, target):
             return
         added = ast.copy_location(ast.AugAssign(target, ast.Add(), node.value), node)
@@ -40,7 +40,7 @@ def accumulate(site: Site) -> Iterator[Proposal]:
     elif isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub):
         only = ast.copy_location(ast.Assign([node.target], node.value), node)
         shared = isinstance(node.target, ast.Name) and _aliases(site, node.target.id)
-        stale = isinstance(node.target, ast.Name) and _used_in_loop(site, node.target.id)
+        stale = isinstance(node.target, ast.Name) and _used_after(site, node.target.id)
         cause = "modified_in_place" if shared else "stale_state" if stale else "path_twice"
         yield Proposal(only, cause, 0.3, "+= =")
         if isinstance(node.target, ast.Subscript) and not isinstance(node.target.slice, ast.Constant | ast.Slice):
@@ -54,16 +54,19 @@ def _added_to(value: ast.expr, name: str) -> ast.expr | None:
     return value.right if value.left.id == name and name not in names(value.right) else None
 
 
-def _used_in_loop(site: Site, name: str) -> bool:
-    """Whether the loop around a statement reads what it adds up: what is still to be added belongs to other rounds."""
+def _used_after(site: Site, name: str) -> bool:
+    """Whether the loop around a statement first reads there what it adds up: the sum holds what other rounds left.
+
+    What is read before is handed on from the round before, and adding to it counts a path twice.
+    """
     loop = next((a for a in reversed(site.place.above) if isinstance(a, ast.For)), None)
-    others = [s for s in ast.walk(loop) if isinstance(s, ast.stmt) and s not in (loop, site.node)] if loop else []
-    return any(
-        isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load)
-        for s in others
-        if not isinstance(s, ast.For | ast.If)
-        for n in ast.walk(s)
-    )
+    own = {id(n) for n in ast.walk(site.node)}
+    reads = [
+        n.lineno
+        for n in (ast.walk(loop) if loop is not None else ())
+        if isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) and id(n) not in own
+    ]
+    return bool(reads) and min(reads) >= site.node.lineno
 
 
 def _whole(value: ast.expr, name: str) -> bool:

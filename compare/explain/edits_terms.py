@@ -52,7 +52,7 @@ def term(site: Site) -> Iterator[Proposal]:
         for scalar in reach.numbers:
             if scalar.role == "constant" and not (scalar.value == reach.decay and _penalised(site)):
                 t = parsed(f"{scalar.text} * {reach.target}")
-                cause = "wrong_l2" if _penalised(site) else "missing_l2"
+                cause = "wrong_l2" if _penalised(site) or scalar.value < 0 else "missing_l2"
                 yield Proposal(binary(node, ast.Add(), t), cause, here - 0.8, f"+ {scalar.text} own")
                 for times, cost in ((f"2 * {scalar.text}", 0.0), (f"-{scalar.text}", 0.4)):
                     yield Proposal(

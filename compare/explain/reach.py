@@ -167,7 +167,7 @@ class Reach(Named):
                 return "wrong_index"
             if old.ndim > 1 and any(torch.equal(new.transpose(a, b), old) for a, b in itertools.combinations(axes, 2)):
                 return "missing_transpose"
-        for term in self.derivatives:
+        for term in (*self.derivatives, *(t for t in self.written if self.slope(t.text))):
             if term.value.shape != old.shape:
                 continue
             if _same(old * term.value, new):
