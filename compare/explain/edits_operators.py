@@ -149,7 +149,7 @@ def drop(site: Site) -> Iterator[Proposal]:
             if gone is node.left and isinstance(node.op, ast.Div) and constant(gone) != 1:
                 continue
             cost = 1.5 if site.in_update else 0.0  # an update is left out as a whole
-            yield Proposal(kept, _gone(site, gone, node.op), cost, f"/ {ast.unparse(gone)}")
+            yield Proposal(kept, too_many(site, gone, node.op), cost, f"/ {ast.unparse(gone)}")
     elif isinstance(node.op, ast.Pow):
         slopes = {site.reach.target, *(n for pair in site.reach.activations.items() for n in (pair[0], pair[1][1]))}
         slope = site.in_slope or is_slope(node.left) or names(node.left) & slopes
@@ -160,7 +160,7 @@ def drop(site: Site) -> Iterator[Proposal]:
         yield Proposal(node.right, "extra_derivative", 1.0, "@")
 
 
-def _gone(site: Site, gone: ast.expr, op: ast.operator) -> str:
+def too_many(site: Site, gone: ast.expr, op: ast.operator) -> str:
     """The mistake that a factor too many is."""
     if site.in_update:
         return "updated_weight"

@@ -6,9 +6,10 @@ import ast
 import copy
 from collections.abc import Iterator
 
+from compare.explain.edits_operators import too_many
 from compare.explain.edits_places import cause_of_name
 from compare.explain.named import plain
-from compare.explain.site import Proposal, Site, updates
+from compare.explain.site import Proposal, Site, penalty, updates
 from compare.explain.syntax import base, method, names, negative, parsed
 
 
@@ -128,11 +129,18 @@ def _keyed(target: ast.expr) -> bool:
 
 
 def _left_out(site: Site, name: str, node: ast.stmt) -> str:
+    """What is wrong with a statement that does not belong there, by what it does to what is its own or another's."""
     if name in site.reach.inputs or updates(node):
         return "updated_weight"
     if isinstance(getattr(node, "target", None), ast.Subscript):
         return "special_case"
-    return "modified_in_place" if isinstance(node, ast.AugAssign) else "unknown"
+    if not isinstance(node, ast.AugAssign):
+        return "unknown"
+    if name in site.reach.quantities or _aliases(site, name):
+        return "modified_in_place"
+    if isinstance(node.op, ast.Add | ast.Sub):
+        return "wrong_l2" if penalty(node.value, site.reach) else "path_twice"
+    return too_many(site, node.value, node.op)
 
 
 def copied(site: Site) -> Iterator[Proposal]:
