@@ -148,7 +148,7 @@ class Candidates:
             if (
                 k < self.trial.helpers
                 or not isinstance(statement, SIMPLE)
-                or (self.trial.mutates and _in_place(statement))
+                or (self.trial.mutates and (_in_place(statement) or _names_again(statement)))
             ):
                 allowed.append(k)
                 continue
@@ -189,3 +189,8 @@ class Candidates:
 
 def _in_place(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.AugAssign | ast.Expr)
+
+
+def _names_again(statement: ast.stmt) -> bool:
+    """Whether a statement gives an array another name: what is done to one is done to the other."""
+    return isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Name | ast.Subscript)

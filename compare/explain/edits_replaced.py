@@ -55,7 +55,7 @@ def replaced(site: Site) -> Iterator[Proposal]:
             cause = "wrong_activation_derivative"
         elif _almost(value, array):
             cause = "wrong_epsilon"
-        elif candidate.role == "written":
+        else:
             cause = _part(node, candidate.text) or cause
         cost = {"derivative": -0.8, "mask": -0.2, "tensor": 0.0}.get(candidate.role, 0.5)
         cost += 0.08 * (_operations(node) + max(_operations(parsed(candidate.text)) - SHORT, 0))

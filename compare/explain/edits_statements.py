@@ -6,6 +6,8 @@ import ast
 import copy
 from collections.abc import Iterator
 
+import numpy as np
+
 from compare.explain.edits_operators import too_many
 from compare.explain.edits_places import cause_of_name
 from compare.explain.named import plain
@@ -144,18 +146,22 @@ def _left_out(site: Site, name: str, node: ast.stmt) -> str:
 
 
 def copied(site: Site) -> Iterator[Proposal]:
-    """`x = y.clone()` for `x = y`, where y is a name or a view of one."""
+    """`x = y.clone()` for `x = y`, where y is a name or a view of one; NumPy says `y.copy()`."""
     node = site.node
     if isinstance(node.value, ast.Name | ast.Subscript) and len(node.targets) == 1:
-        own = ast.copy_location(ast.Assign(node.targets, method(node.value, "clone")), node)
+        copies = "copy" if isinstance(site.evaluated(node.value), np.ndarray) else "clone"
+        own = ast.copy_location(ast.Assign(node.targets, method(node.value, copies)), node)
         shared = {base(node.value), base(node.targets[0])} & _changed(site)
         yield Proposal(own, "modified_in_place", -1.3 if shared else 0.0, "clone")
 
 
 def _changed(site: Site) -> set[str]:
     """The names whose arrays are changed in place beside a statement."""
-    statements = [s for each in getattr(site.place.above[0], "siblings", ()) for s in ast.walk(each)]
-    return {base(s.target) for s in statements if isinstance(s, ast.AugAssign)}
+    inner = [s for each in getattr(site.place.above[0], "siblings", ()) for s in ast.walk(each)]
+    added = {base(s.target) for s in inner if isinstance(s, ast.AugAssign)}
+    stored = {base(t) for s in inner if isinstance(s, ast.Assign) for t in s.targets if isinstance(t, ast.Subscript)}
+    called = {base(s.func) for s in inner if isinstance(s, ast.Call) and ast.unparse(s.func).endswith("_")}
+    return added | stored | called
 
 
 class _Renaming(ast.NodeTransformer):
