@@ -18,6 +18,7 @@ from compare.explain.around import SIMPLE, Around
 from compare.explain.candidate import Candidate, Elsewhere, disjoint
 from compare.explain.edits import EDITS
 from compare.explain.influence import equal, moved, unchanged
+from compare.explain.numpy_style import in_numpy
 from compare.explain.reach import Reach
 from compare.explain.refused import apart, cancels, elsewhere, passed, position, returns_all
 from compare.explain.site import Site
@@ -132,6 +133,8 @@ class Candidates:
             for proposal in itertools.islice(edit.proposals(site), self.most):
                 if cancels(place, proposal.new):
                     continue
+                if (spelt := in_numpy(proposal.new, site.reach.arrays)) is not proposal.new:
+                    proposal = replace(proposal, new=spelt)
                 if site.in_shape and (proposal.cause or edit.cause) == "wrong_index":
                     proposal = replace(proposal, cause="wrong_count")
                 if counted and (proposal.cause or edit.cause) in ARITHMETIC:

@@ -36,6 +36,7 @@ def factor(site: Site) -> Iterator[Proposal]:
                 new = binary(t, op, node) if ahead else binary(node, op, t)
                 yield Proposal(new, _cause(site, term, sign), here + cost + more, f"{sign} {term.text}")
     if constant(node) is not None or (site.known and site.shape is None):
+        yield from _spread(site, here)
         return
     at = f" @ {ast.unparse(node)}" if isinstance(node, ast.Name) else ""
     for count, term in enumerate(reach.factors):
@@ -55,6 +56,16 @@ def factor(site: Site) -> Iterator[Proposal]:
         if site.takes(term.value) and term.text != own:
             t = parsed(term.text)
             yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + 0.9, f"* {term.text}{at}")
+
+
+def _spread(site: Site, here: float) -> Iterator[Proposal]:
+    """c * t for a number c beside an array: what has to differ from entry to entry."""
+    if constant(site.node) == 0 or site.beside is None:
+        return
+    for term in site.reach.factors:
+        if tuple(term.value.shape) == site.beside:
+            new = binary(site.node, ast.Mult(), parsed(term.text))
+            yield Proposal(new, _cause(site, term, "*"), here + 0.2, f"* {term.text}")
 
 
 def _by_chance(reach: Reach, term: Term, op: str) -> bool:

@@ -103,6 +103,8 @@ class Formulas(Uses):
                 "missing_l2" if missing else "wrong_l2",
                 f"add {name} * {self.target}",
             )
+        if inputs and own is not None:
+            yield from self._own_in_part(own, constants)
         yield from self.paths()
         yield from self._cut()
         for term in [*self.handed.plain, *self.handed.products(tuple(error.shape))]:
@@ -129,6 +131,19 @@ class Formulas(Uses):
                         "updated_weight",
                         f"the weight has been updated already: add {name} * {term.text}",
                     )
+
+    def _own_in_part(self, own: Tensor, constants: dict[str, float]) -> Iterator[Candidate]:
+        """A penalty that some entries alone have too much or too little of, as a bias among the weights has."""
+        off = self.error.abs() > CLOSE * float(self.expected.square().mean().sqrt())
+        c = multiple(self.error[off], own[off]) if bool(off.any()) and not bool(off.all()) else None
+        if c is None:
+            return
+        per = {f"{n} / {t.text}": v / t.value for n, v in constants.items() for t in self.reach.sizes}
+        twice = {f"2 * {n}": 2 * v for n, v in constants.items()}
+        for name, value in (constants | twice | per).items():
+            if same(abs(c), abs(value)):
+                verb, where = ("add", "where it is missing") if c > 0 else ("take out", "where J has no penalty")
+                yield Candidate(f"own in part {verb} {name}", "wrong_l2", f"{verb} {name} * {self.target} {where}")
 
     def _recognised(self, given: Tensor) -> Iterator[Candidate]:
         """What the given gradient is and what it should be, where both are products of what is in reach."""

@@ -63,6 +63,7 @@ class Named:
         self.scalars: dict[str, float] = {}
         self.packed: set[str] = set()  # scalars that are entries of a tuple
         self.counts: set[str] = set()  # scalars that are whole numbers, as sizes are
+        self.arrays = {name for name, value in values.items() if _numpy(value)}
         for name, value in values.items():
             self._add(name, value)
         self._entries(values)
@@ -197,6 +198,13 @@ class Named:
     @cached_property
     def _pairs(self) -> dict[tuple[str, str], bool]:
         return {}
+
+
+def _numpy(value: Any) -> bool:
+    """Whether a value is an array of NumPy's, or a collection of such."""
+    if isinstance(value, Mapping):
+        value = list(itertools.islice(value.values(), 1))
+    return isinstance(value, np.ndarray) or (isinstance(value, list | tuple) and any(map(_numpy, value[:1])))
 
 
 def _near(a: Tensor, b: Tensor) -> bool:

@@ -120,6 +120,18 @@ class Site:
         return all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(self.shape), strict=False))
 
     @cached_property
+    def beside(self) -> tuple[int, ...] | None:
+        """The shape of the array beside a number in a sum or in the branches of `where`; None where there is none."""
+        above = self.place.parent
+        others: list[ast.expr] = []
+        if isinstance(above, ast.BinOp) and isinstance(above.op, ast.Add | ast.Sub):
+            others = [above.left, above.right]
+        elif isinstance(above, ast.Call) and ast.unparse(above.func).rpartition(".")[2] == "where":
+            others = above.args
+        found = (tensor(self.evaluated(other)) for other in others if other is not self.node)
+        return next((tuple(array.shape) for array in found if array is not None and array.ndim), None)
+
+    @cached_property
     def in_penalty(self) -> bool:
         """Whether the expression stands in a term that holds the quantity whose gradient this is: a penalty's."""
         if self.reach.target not in self.reach.inputs:
