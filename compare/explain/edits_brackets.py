@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from compare.explain.edits_calls import called, is_method, operand
+from compare.explain.edits_moments import under_root
 from compare.explain.meaning import factors_of
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import attribute, binary, constant
-
-SMALL = 0.01  # a number below is an epsilon
 
 
 def bracket(site: Site) -> Iterator[Proposal]:
@@ -28,7 +26,7 @@ def bracket(site: Site) -> Iterator[Proposal]:
         return
     left, right = node.left, node.right
     yield from _through(node)
-    yield from _under_root(site)
+    yield from under_root(site)
     if isinstance(node.op, ast.Add) and constant(right) is None:
         for called, other in ((left, right), (right, left)):
             if isinstance(called, ast.Call) and called.args:
@@ -60,23 +58,6 @@ def bracket(site: Site) -> Iterator[Proposal]:
         yield Proposal(ast.copy_location(ast.Call(left.func, [inner], left.keywords), node), "", 0.4, "f(a b)")
     if isinstance(node.op, ast.Add | ast.Sub) and isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mult):
         yield Proposal(binary(binary(left, node.op, right.left), right.op, right.right), "", 0.2, "(a + b) c")
-
-
-def _under_root(site: Site) -> Iterator[Proposal]:
-    """(v + eps).sqrt() for v.sqrt() + eps, and sqrt(v + eps) for sqrt(v) + eps."""
-    node = site.node
-    if not isinstance(node.op, ast.Add) or not isinstance(node.left, ast.Call):
-        return
-    call, number = node.left, constant(node.right)
-    added = site.reach.scalars.get(ast.unparse(node.right)) if number is None else number
-    inner = operand(call) if called(call) in ("sqrt", "rsqrt") else None
-    if inner is not None and added is not None and 0 < added < SMALL:
-        summed = binary(inner, ast.Add(), node.right)
-        if is_method(call) and isinstance(call.func, ast.Attribute):
-            new = ast.Call(attribute(summed, call.func.attr), call.args, call.keywords)
-        else:
-            new = ast.Call(call.func, [summed, *call.args[1:]], call.keywords)
-        yield Proposal(ast.copy_location(new, node), "wrong_epsilon", 0.0, "sqrt(v + eps)")
 
 
 def _through(node: ast.BinOp) -> Iterator[Proposal]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from compare.explain.named import Term, plain
-from compare.explain.reach import Reach
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import binary, constant, names, parsed
 
@@ -31,7 +30,7 @@ def factor(site: Site) -> Iterator[Proposal]:
         t = parsed(term.text)
         if constant(node) is None:
             for op, sign, more in ((ast.Div(), "/", 0.0), (ast.Mult(), "*", 0.1)):
-                more += BY_CHANCE if _by_chance(reach, term, sign) else 0.0
+                more += BY_CHANCE if _by_chance(site, term, sign) else 0.0
                 ahead = term.role == "number" and sign == "*" and not isinstance(node, ast.BinOp)
                 new = binary(t, op, node) if ahead else binary(node, op, t)
                 yield Proposal(new, _cause(site, term, sign), here + cost + more, f"{sign} {term.text}")
@@ -68,12 +67,13 @@ def _spread(site: Site, here: float) -> Iterator[Proposal]:
             yield Proposal(new, _cause(site, term, "*"), here + 0.2, f"* {term.text}")
 
 
-def _by_chance(reach: Reach, term: Term, op: str) -> bool:
+def _by_chance(site: Site, term: Term, op: str) -> bool:
     """Whether a size may as well be a plain number: nothing is averaged, or nothing was divided by it before."""
+    reach = site.reach
     if term.role != "size":
         return False
     if op == "/":
-        return not reach.averaged(term.value)
+        return not reach.averaged(term.value) and not reach.averaged(term.value * _divisor(site))
     return term.value in {t.value for t in reach.numbers if t.role == "number"} and term.value not in reach.divisors
 
 
@@ -96,7 +96,9 @@ def _cause(site: Site, term: Term, op: str) -> str:
     if term.role == "size":
         if "**" in term.text:
             return "wrong_factor"
-        return "missing_mean" if op == "/" else "mean_twice"
+        if op == "/":
+            return "wrong_count" if _divisor(site) > 1 else "missing_mean"
+        return "mean_twice"
     if term.role in ("number", "constant"):
         return "wrong_factor"
     if term.role in ("written", "complement") and site.reach.slope(term.text):
@@ -113,6 +115,16 @@ def _cause(site: Site, term: Term, op: str) -> str:
         if own[plain(a)] == plain(site.reach.target):
             return "missing_activation_derivative"
     return "missing_factor"
+
+
+def _divisor(site: Site) -> int:
+    """The sizes that an expression is divided by already, as by one axis of two that are averaged over; else 1."""
+    node, found = site.node, 1
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
+        value = site.evaluated(node.right) if isinstance(node.op, ast.Div) else None
+        found *= value if isinstance(value, int) and site.reach.is_size(value) else 1
+        node = node.left
+    return found
 
 
 def _chooses(value: Tensor) -> bool:

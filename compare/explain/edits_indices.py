@@ -28,7 +28,7 @@ def index(site: Site) -> Iterator[Proposal]:
         if len(inner.elts) == 2:
             swapped = ast.copy_location(ast.Tuple([inner.elts[1], inner.elts[0]], inner.ctx), inner)
             yield Proposal(_subscript(node, swapped), "", 0.3, "swap")
-        yield from _cut_otherwise(node, inner)
+        yield from _cut_otherwise(site, node, inner)
         for at, entry in enumerate(inner.elts):
             if isinstance(entry, ast.Slice) and entry.lower is None and entry.upper is None:
                 rows = [*inner.elts]
@@ -50,7 +50,7 @@ def index(site: Site) -> Iterator[Proposal]:
                 yield Proposal(_subscript(node, inverse), "", 0.6, "inverse")
 
 
-def _cut_otherwise(node: ast.Subscript, inner: ast.Tuple) -> Iterator[Proposal]:
+def _cut_otherwise(site: Site, node: ast.Subscript, inner: ast.Tuple) -> Iterator[Proposal]:
     """Other bounds of one slice among several axes, or of all the slices that read alike."""
     texts = [ast.unparse(entry) if isinstance(entry, ast.Slice) else "" for entry in inner.elts]
     for text in dict.fromkeys(t for t in texts if t.strip(":")):
@@ -58,13 +58,21 @@ def _cut_otherwise(node: ast.Subscript, inner: ast.Tuple) -> Iterator[Proposal]:
         some = [[at] for at in places_of] + ([places_of] if len(places_of) > 1 else [])
         old = inner.elts[places_of[0]]
         assert isinstance(old, ast.Slice)
-        for new in _bounds(old):
+        for new in (*_bounds(old), *_at_both_ends(site, old)):
             ast.copy_location(new, old)
             for chosen in some:
                 entries = [new if at in chosen else entry for at, entry in enumerate(inner.elts)]
                 cost = 0.3 if len(chosen) == len(places_of) else 0.6
                 changed = ast.copy_location(ast.Tuple(entries, inner.ctx), inner)
                 yield Proposal(_subscript(node, changed), "", cost, f"{text} {ast.unparse(new)}")
+
+
+def _at_both_ends(site: Site, old: ast.Slice) -> Iterator[ast.Slice]:
+    """x[p:-p] for x[:-2 * p]: what was put on at both ends is not taken off at one."""
+    cut = site.evaluated(old.upper) if old.lower is None and old.upper is not None else None
+    if isinstance(cut, int) and cut < 0 and cut % 2 == 0:
+        text = next((n for n, v in site.reach.scalars.items() if v == -cut / 2 and n.isidentifier()), str(-cut // 2))
+        yield ast.Slice(parsed(text), parsed(f"-{text}"), old.step)
 
 
 def _bounds(old: ast.Slice) -> Iterator[ast.Slice]:

@@ -7,6 +7,8 @@ import copy
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 from compare.explain.edits_calls import called, is_method, operand
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import call, constant, method, number, parsed
@@ -60,12 +62,15 @@ def reshaped(site: Site) -> Iterator[Proposal]:
         return
     inner = operand(node)
     whole = site.evaluated(inner) if inner is not None else None
+    in_numpy = isinstance(whole, np.ndarray)
+    exchange = "swapaxes" if in_numpy else "transpose"
     if inner is not None and len(node.args) < (dims := getattr(whole, "ndim", 0)) and dims > 2:
         for axis in range(1, dims - 1):
-            last = method(inner, "movedim", number(axis, node), number(-1, node))
+            axes = number(axis, node), number(-1, node)
+            last = call(parsed("np.moveaxis"), inner, *axes) if in_numpy else method(inner, "movedim", *axes)
             yield Proposal(method(last, called(node), *node.args), "", 0.2, f"axis {axis} last")
         for axis in range(dims - 1):
-            other = method(inner, "transpose", number(axis, node), number(axis + 1, node))
+            other = method(inner, exchange, number(axis, node), number(axis + 1, node))
             yield Proposal(method(other, called(node), *node.args), "", 0.3, f"axes {axis} exchanged first")
     if len(node.args) < 3:
         return
@@ -73,9 +78,9 @@ def reshaped(site: Site) -> Iterator[Proposal]:
         args = list(node.args)
         args[i], args[i + 1] = args[i + 1], args[i]
         laid = ast.copy_location(ast.Call(node.func, args, node.keywords), node)
-        yield Proposal(method(laid, "transpose", number(i, node), number(i + 1, node)), "", 0.0, f"axes {i}")
+        yield Proposal(method(laid, exchange, number(i, node), number(i + 1, node)), "", 0.0, f"axes {i}")
         if inner is not None:
-            first = method(inner, "transpose", number(i, node), number(i + 1, node))
+            first = method(inner, exchange, number(i, node), number(i + 1, node))
             yield Proposal(method(first, called(node), *node.args), "", 0.4, f"axes {i} first")
 
 

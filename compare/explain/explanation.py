@@ -62,7 +62,7 @@ def explain(
     started = time.monotonic()
     explained: dict[str, Row] = {}
     evidence = Evidence(forward, backward, inputs, [row.condition for row in wrong], seed)
-    with Searcher(backward, bench) as searcher:
+    with Searcher(backward, bench, forward) as searcher:
         searcher.start(seconds)
         deadline = max(started + seconds, time.monotonic() + min(LOADED * seconds, 2.0))
         like: dict[str, str] = {}

@@ -126,7 +126,7 @@ class Numbers:
             if same(ratio, number) and not self._plain(ratio):
                 yield Candidate(f"* {number:g}", "wrong_factor", f"multiply it by {number:g}")
         for (n, a), (k, b) in itertools.permutations(sizes.items(), 2):
-            if same(ratio, a / b):
+            if same(ratio, a / b) and any(same(b, size) for size in self.seen.averages):
                 yield Candidate(f"{n} / {k}", "wrong_count", f"divide it by {k} = {b:g}, not by {n} = {a:g}")
         for text, value in sizes.items():
             for shifted, words in ((value - 1, f"{text} - 1"), (value**0.5, f"the root of {text}")):

@@ -48,8 +48,11 @@ class Program:
     constants: dict[str, Any] = field(default_factory=dict)
 
 
-def read(function: Callable[..., Any]) -> Program:
-    """The program of a backward. Raises NotReadable where its source is missing, not its own, or not pure."""
+def read(function: Callable[..., Any], forward: Callable[..., Any] | None = None) -> Program:
+    """The program of a backward. Raises NotReadable where its source is missing, not its own, or not pure.
+
+    Among its constants are the numbers that both the forward and the module of the backward know by one name.
+    """
     plain = function if isinstance(function, FunctionType) else getattr(function, "__func__", None)
     if not isinstance(plain, FunctionType):
         raise NotReadable("it is no plain function")
@@ -59,6 +62,7 @@ def read(function: Callable[..., Any]) -> Program:
     constants: dict[str, Any] = {}
     main = _piece(plain)
     _gather(plain, main, pieces, modules, constants)
+    constants = _numbers(forward, plain) | constants
     return Program(main, tuple(piece for _, piece in reversed(pieces.values())), modules, constants)
 
 
@@ -135,6 +139,15 @@ def _gather(
         else:
             raise_if(not _plain(value), f"{name} is a value of type {type(value).__name__}")
             _put(constants, name, value)
+
+
+def _numbers(forward: Callable[..., Any] | None, backward: FunctionType) -> dict[str, Any]:
+    """The plain numbers by whose names the forward computes, where the backward could name them as well."""
+    if not isinstance(forward, FunctionType):
+        return {}
+    named = {n: forward.__globals__.get(n) for n in forward.__code__.co_names}
+    numbers = {n: v for n, v in named.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    return {n: v for n, v in numbers.items() if backward.__globals__.get(n) == v}
 
 
 def _put(table: dict[str, Any], name: str, value: Any) -> None:

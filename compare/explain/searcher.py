@@ -10,6 +10,7 @@ from torch import Tensor
 
 from compare.check.backward import Backward
 from compare.check.codec import pack
+from compare.check.hooks import Forward
 from compare.explain.bench import Bench
 from compare.explain.observe import Observation
 from compare.explain.program import NotReadable, Program, read
@@ -25,14 +26,14 @@ RUN = 5.0  # seconds for one run of one edited backward
 class Searcher:
     """The child that searches repairs; started when it is first needed, and only where the source can be read."""
 
-    def __init__(self, backward: Backward, bench: Bench | None = None) -> None:
+    def __init__(self, backward: Backward, bench: Bench | None = None, forward: Forward | None = None) -> None:
         self.bench = bench  # where this process is a child already
         self.why = ""
         self.child: Child | None = None
         self.program: Program | None = None
         self.tried = 0
         try:
-            self.program = read(backward)
+            self.program = read(backward, forward)
         except NotReadable as error:
             self.why = str(error)
 
