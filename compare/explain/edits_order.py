@@ -120,22 +120,6 @@ def _neighbour(site: Site) -> Iterator[Proposal]:
         yield Proposal(chosen, "", 0.6, f"neighbour {text}")
 
 
-def from_zero(site: Site) -> Iterator[Proposal]:
-    """Zeros for what a loop goes on from."""
-    node = site.node
-    target = node.targets[0]
-    if not isinstance(target, ast.Name) or isinstance(node.value, ast.Constant):
-        return
-    if not any(isinstance(s, ast.For) and _reads(s, target.id) for s in getattr(site.place.above[0], "siblings", ())):
-        return
-    zeros = call(parsed("torch.zeros_like"), node.value)
-    yield Proposal(ast.copy_location(ast.Assign(node.targets, zeros), node), "", 0.0, "zeros")
-
-
-def _reads(loop: ast.For, name: str) -> bool:
-    return any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Load) for n in ast.walk(loop))
-
-
 def exponent(site: Site) -> Iterator[Proposal]:
     """x ** (n - 1) for x ** n, and the reverse, where n is no plain number."""
     node = site.node

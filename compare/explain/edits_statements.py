@@ -12,7 +12,7 @@ from compare.explain.edits_operators import too_many
 from compare.explain.edits_places import cause_of_name
 from compare.explain.named import plain
 from compare.explain.site import Proposal, Site, penalty, updates
-from compare.explain.syntax import base, method, names, negative, parsed
+from compare.explain.syntax import base, call, method, names, negative, parsed
 
 
 def accumulate(site: Site) -> Iterator[Proposal]:
@@ -31,7 +31,7 @@ def accumulate(site: Site) -> Iterator[Proposal]:
             return
         yield Proposal(added, "overwritten", 0.0 if site.inside(ast.For) else 0.6, "= +=")
         if isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant | ast.Slice):
-            yield Proposal(_all_added(target, node.value), "overwritten", 0.8, "index_put_")
+            yield Proposal(_all_added(site, target, node.value), "overwritten", 0.8, "index_put_")
         if isinstance(target, ast.Name | ast.Subscript):
             total = ast.copy_location(ast.BinOp(parsed(ast.unparse(target)), ast.Add(), node.value), node.value)
             again = ast.Assign([target], total)
@@ -47,7 +47,7 @@ def accumulate(site: Site) -> Iterator[Proposal]:
         cause = "modified_in_place" if shared else "stale_state" if stale else "path_twice"
         yield Proposal(only, cause, 0.3, "+= =")
         if isinstance(node.target, ast.Subscript) and not isinstance(node.target.slice, ast.Constant | ast.Slice):
-            yield Proposal(_all_added(node.target, node.value), "overwritten", 0.6, "index_put_")
+            yield Proposal(_all_added(site, node.target, node.value), "overwritten", 0.6, "index_put_")
 
 
 def _added_to(value: ast.expr, name: str) -> ast.expr | None:
@@ -85,9 +85,11 @@ def _reads(value: ast.expr, target: ast.expr) -> bool:
     )
 
 
-def _all_added(target: ast.Subscript, value: ast.expr) -> ast.stmt:
-    """`x.index_put_((i,), value, accumulate=True)`: every repeated index adds its share."""
+def _all_added(site: Site, target: ast.Subscript, value: ast.expr) -> ast.stmt:
+    """`x.index_put_((i,), value, accumulate=True)`, in NumPy `np.add.at(x, i, value)`: repeated indices add up."""
     inner = target.slice
+    if isinstance(site.evaluated(target.value), np.ndarray):
+        return ast.copy_location(ast.Expr(call(parsed("np.add.at"), target.value, inner, value)), target)
     places = inner if isinstance(inner, ast.Tuple) else ast.copy_location(ast.Tuple([inner], ast.Load()), inner)
     put = method(target.value, "index_put_", places, value, accumulate=parsed("True"))
     return ast.copy_location(ast.Expr(put), target)

@@ -6,6 +6,7 @@ import ast
 import itertools
 from collections.abc import Iterator
 
+from compare.explain.reach import Reach
 from compare.explain.site import Proposal, Site, penalty
 from compare.explain.syntax import binary, constant, names, number, parsed
 
@@ -34,6 +35,11 @@ def _penalised(site: Site) -> bool:
     if any(t.text in names(site.node) for t in site.reach.numbers if t.role == "constant"):
         return True
     return any(penalty(n, site.reach) for n in ast.walk(site.node) if isinstance(n, ast.BinOp))
+
+
+def _made_here(text: str, reach: Reach) -> bool:
+    """Whether a name is none of the forward's quantities: a gradient that the backward has made."""
+    return text not in reach.quantities
 
 
 def term(site: Site) -> Iterator[Proposal]:
@@ -83,7 +89,8 @@ def term(site: Site) -> Iterator[Proposal]:
         if candidate.text == reach.target and own:
             cause = "wrong_l2" if _penalised(site) else "missing_l2"
         yield Proposal(binary(node, ast.Add(), t), cause, here, f"+ {candidate.text}")
-        yield Proposal(binary(node, ast.Sub(), t), cause, here + 0.2, f"- {candidate.text}")
+        again = _made_here(candidate.text, reach)  # of a gradient that came in before, one is too many
+        yield Proposal(binary(node, ast.Sub(), t), "path_twice" if again else cause, here + 0.2, f"- {candidate.text}")
     for candidate in reach.written:
         if shape is not None and tuple(candidate.value.shape) == shape and site.whole:
             t = parsed(candidate.text)

@@ -18,7 +18,8 @@ BUILTINS = frozenset(
 CALLS = frozenset(
     """abs absolute acos acosh add add_ addcdiv addcmul addmm addmv addr all allclose amax amin any append arange
     arccos arcsin arctan arctan2 argmax argmin argsort array array_equal as_strided as_tensor asarray
-    asarray_chkfinite ascontiguousarray asin asinh astype atan atan2 atanh atleast_1d atleast_2d average avg_pool1d avg_pool2d
+    asarray_chkfinite ascontiguousarray asin asinh astype atan atan2 atanh atleast_1d atleast_2d average
+    avg_pool1d avg_pool2d lower upper strip startswith endswith join format
     baddbmm bincount block bmm bool broadcast_tensors broadcast_to cat ceil celu chunk clamp clamp_ clamp_max
     clamp_max_ clamp_min clamp_min_ clip clip_ clone column_stack concat concatenate conj contiguous conv1d
     conv2d conv_transpose1d conv_transpose2d copy copy_ copysign cos cosh cosine_similarity count_nonzero cpu

@@ -78,7 +78,8 @@ def _unit(place: Place) -> tuple[ast.AST, ast.expr | None] | None:
 
 
 def _text(node: ast.AST) -> str:
-    """A statement on one line; of a loop or branch, its head."""
+    """A statement on one line; of a loop or branch, its head, and what it begins with where that is put in."""
     if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == RESULT:
         return f"return {ast.unparse(node.value)}"
-    return ast.unparse(node).partition("\n")[0]
+    head, begins = ast.unparse(node).partition("\n")[0], getattr(node, "begins", None)
+    return head if begins is None else f"{head} {ast.unparse(begins)}"
