@@ -153,7 +153,8 @@ def drop(site: Site) -> Iterator[Proposal]:
     elif isinstance(node.op, ast.Pow):
         slopes = {site.reach.target, *(n for pair in site.reach.activations.items() for n in (pair[0], pair[1][1]))}
         slope = site.in_slope or is_slope(node.left) or names(node.left) & slopes
-        cause = "wrong_activation_derivative" if slope else "extra_derivative"
+        number = names(node.left) <= site.reach.scalars.keys()
+        cause = "wrong_activation_derivative" if slope else "wrong_factor" if number else "extra_derivative"
         yield Proposal(node.left, "wrong_l2" if site.in_penalty else cause, 0.6, "**")
     elif isinstance(node.op, ast.MatMult):
         yield Proposal(node.left, "extra_derivative", 1.0, "@")

@@ -32,6 +32,7 @@ def replaced(site: Site) -> Iterator[Proposal]:
         for size in (*reach.sizes, *(t for t in reach.numbers if t.role == "constant" and t.text in reach.counts)):
             if size.text != ast.unparse(node) and not isinstance(node, ast.UnaryOp):
                 away = BY_CHANCE if reach.averaged(float(site.value)) and not reach.averaged(size.value) else 0.0
+                away += 0.0 if _counts(site) else BY_CHANCE
                 yield Proposal(parsed(size.text), cause, -2.2 + 6 * away, f"{ast.unparse(node)} {size.text}")
         return
     array = site.array
@@ -64,6 +65,15 @@ def replaced(site: Site) -> Iterator[Proposal]:
 
 def _operations(node: ast.expr) -> int:
     return sum(isinstance(inner, ast.BinOp | ast.Call) for inner in ast.walk(node))
+
+
+def _counts(site: Site) -> bool:
+    """Whether a number stands where a count does: below a fraction's line, or in a call, or is a size itself."""
+    above = site.place.parent
+    below = (
+        isinstance(above, ast.BinOp) and isinstance(above.op, ast.Div | ast.FloorDiv) and site.place.field == "right"
+    )
+    return below or not isinstance(above, ast.BinOp) or site.reach.is_size(float(site.value))
 
 
 def shaping(node: ast.AST) -> bool:
