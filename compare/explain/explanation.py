@@ -27,7 +27,10 @@ from compare.explain.words import SEPARATOR, in_language, mended, mended_at_once
 log = logging.getLogger(__name__)
 SECONDS = 10.0
 # what an edit is called that may as well add up to a path that is left out: the graph then tells which it is
-IN_DOUBT = ("wrong_operand", "missing_factor", "extra_derivative", "order_of_operations", "special_case", "unknown")
+IN_DOUBT = (
+    *("wrong_operand", "missing_factor", "extra_derivative", "order_of_operations", "special_case", "path_twice"),
+    "unknown",
+)
 SHARE = 0.65  # of what is left of the time that the next step gets, where it is not the last
 TOGETHER = 0.3  # share of the time for one edit that mends several steps
 CARRIED = 0.4  # share of a step's time that is spent on it as one that carries on a factor, where deltas carry one
