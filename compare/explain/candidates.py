@@ -20,7 +20,7 @@ from compare.explain.edits import EDITS
 from compare.explain.influence import equal, moved, unchanged
 from compare.explain.numpy_style import in_numpy
 from compare.explain.reach import Reach
-from compare.explain.refused import apart, cancels, elsewhere, passed, position, returns_all
+from compare.explain.refused import apart, cancels, elsewhere, passed, position, returned, returns_all
 from compare.explain.site import Site
 from compare.explain.syntax import Place, places
 from compare.explain.trial import RESULT, Trial, gradient, own
@@ -151,6 +151,7 @@ class Candidates:
             if (
                 k < self.trial.helpers
                 or not isinstance(statement, SIMPLE)
+                or (k < len(self.trial.statements) - 1 and returned(statement, self.target))
                 or (self.trial.mutates and (_in_place(statement) or _names_again(statement)))
             ):
                 allowed.append(k)

@@ -202,7 +202,8 @@ def wrap(site: Site) -> Iterator[Proposal]:
     if site.known and site.shape is None:
         return
     for name in ("sigmoid", "tanh", "exp", "log", "sqrt", "sign"):
-        yield Proposal(call(parsed(f"torch.{name}"), node), "wrong_activation_derivative", 0.3, name)
+        cause = "wrong_l2" if site.in_penalty else "wrong_activation_derivative"
+        yield Proposal(call(parsed(f"torch.{name}"), node), cause, 0.3, name)
     yield Proposal(call(parsed("torch.softmax"), node, number(-1, node)), "wrong_operand", 0.2, "softmax")
     for power in (2, 3, -1):
         raised = ast.copy_location(ast.BinOp(node, ast.Pow(), number(power, node)), node)

@@ -55,6 +55,17 @@ def inside(site: Site) -> Iterator[Proposal]:
             yield Proposal(new, "", 0.0, f"{ast.unparse(factor_out)} into {name}")
 
 
+def _diagonal_of(site: Site, factor: ast.expr) -> str:
+    """The p of a call that gives p * (1 - p), as a function called softmax_prime does; "" of anything else."""
+    value = tensor(site.evaluated(factor)) if isinstance(factor, ast.Call) else None
+    alike = (
+        name
+        for name, p in site.reach.tensors.items()
+        if value is not None and p.shape == value.shape and torch.allclose(p * (1 - p), value, rtol=ALIKE)
+    )
+    return next(alike, "")
+
+
 class _Within(ast.NodeTransformer):
     """`name * factor` for `name`, throughout."""
 
@@ -86,10 +97,11 @@ def full_jacobian(site: Site) -> Iterator[Proposal]:
     texts = [ast.unparse(f) for f in factors]
     for i, one in enumerate(texts):
         j = texts.index(f"1 - {one}") if f"1 - {one}" in texts else None
+        diagonal = parsed(whole) if j is None and (whole := _diagonal_of(site, factors[i])) else None
         rest = [f for k, f in enumerate(factors) if k not in (i, j)]
-        if j is None or not rest:
+        if (j is None and diagonal is None) or not rest:
             continue
-        p, g = factors[i], rest[0]
+        p, g = diagonal or factors[i], rest[0]
         for factor_left in rest[1:]:
             g = binary(g, ast.Mult(), factor_left)
         for where in (-1, 1, 0):

@@ -23,7 +23,7 @@ def operator(site: Site) -> Iterator[Proposal]:
     """`*` for `@`, `+` for `-`, `*` for `/`, and the reverse of each."""
     node = site.node
     swaps: dict[type[ast.operator], list[tuple[ast.operator, str]]] = {
-        ast.Mult: [(ast.MatMult(), "elementwise_for_matmul"), (ast.Div(), _scalar(site))],
+        ast.Mult: [(ast.MatMult(), "elementwise_for_matmul"), (ast.Div(), _lost_bracket(site) or _scalar(site))],
         ast.MatMult: [(ast.Mult(), "elementwise_for_matmul")],
         ast.Div: [(ast.Mult(), _scalar(site))],
         ast.Add: [(ast.Sub(), "sign"), (ast.Mult(), "order_of_operations")],
@@ -44,6 +44,16 @@ def operator(site: Site) -> Iterator[Proposal]:
                     first = attribute(node.left, "T") if left else node.left
                     second = attribute(node.right, "T") if right else node.right
                     yield Proposal(binary(first, op, second), cause, 0.3, f"{key} T")
+                for left, right in ((True, False), (False, True)):
+                    first = attribute(node.right, "T") if left else node.right
+                    second = attribute(node.left, "T") if right else node.left
+                    yield Proposal(binary(first, op, second), cause, 0.4, f"{key} T exchanged")
+
+
+def _lost_bracket(site: Site) -> str:
+    """The mistake of `a / b * c` where `a / (b * c)` is meant."""
+    left = getattr(site.node, "left", None)
+    return "order_of_operations" if isinstance(left, ast.BinOp) and isinstance(left.op, ast.Div) else ""
 
 
 def _scalar(site: Site) -> str:

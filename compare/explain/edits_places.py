@@ -205,7 +205,7 @@ def cause_of_name(site: Site, old: str, new: str) -> str:
     if effect and not (effect == "missing_factor" and both):
         return effect
     if relation == "activation":
-        above = site.place.parent
+        above = next((a for a in reversed(site.place.above) if not isinstance(a, ast.Attribute)), None)
         factor = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.MatMult) and not site.in_slope
         final = reach.target in reach.inputs  # a parameter's gradient holds the activation itself, no derivative
         own = reach.target_follows(old, new) and not final

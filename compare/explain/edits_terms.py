@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 
 from compare.explain.reach import Reach
-from compare.explain.site import Proposal, Site, penalty
+from compare.explain.site import Proposal, Site, is_slope, penalty
 from compare.explain.syntax import binary, constant, names, number, parsed
 
 SLOPE = "wrong_activation_derivative"
@@ -35,6 +35,14 @@ def _penalised(site: Site) -> bool:
     if any(t.text in names(site.node) for t in site.reach.numbers if t.role == "constant"):
         return True
     return any(penalty(n, site.reach) for n in ast.walk(site.node) if isinstance(n, ast.BinOp))
+
+
+def _beside_slope(site: Site) -> bool:
+    """Whether a place is the a of a * (1 - a)."""
+    above = site.place.parent
+    other = {"left": "right", "right": "left"}.get(site.place.field, "")
+    beside = getattr(above, other, None) if isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult) else None
+    return beside is not None and is_slope(beside) and names(site.node) == names(beside)
 
 
 def _made_here(text: str, reach: Reach) -> bool:
@@ -104,7 +112,7 @@ def term(site: Site) -> Iterator[Proposal]:
     if not site.whole and len(shape or ()) >= 1:
         yield Proposal(binary(parsed("1"), ast.Sub(), node), _complement(site), 0.0, "1 - x")
         pre = {z for _, z in reach.activations.values()}
-        slope = site.in_slope or bool(names(node) & {*reach.activations, *({reach.target} & pre)})
+        slope = site.in_slope or _beside_slope(site) or names(node) & {*reach.activations, *({reach.target} & pre)}
         yield Proposal(binary(parsed("1"), ast.Add(), node), SLOPE if slope else "missing_path", 0.4, "1 + x")
         yield Proposal(binary(node, ast.Sub(), number(1, node)), "wrong_index", 0.4, "x - 1")
     if shape is not None and isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):

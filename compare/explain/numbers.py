@@ -148,6 +148,8 @@ class Numbers:
         for order in itertools.permutations(range(given.ndim)):
             if order != tuple(range(given.ndim)) and self.right(given.permute(order)):
                 yield Candidate(f"permute {order}", "missing_transpose", "transpose it")
+        if given.ndim == 2 and self.right(given.reshape(tuple(given.shape)[::-1]).T):
+            yield Candidate("laid out", "missing_transpose", "it was given its shape by a reshape: transpose it")
         for axis in range(given.ndim):
             if self.right(given.flip(axis)):
                 yield Candidate(f"flip {axis}", "wrong_index", f"reverse it along axis {axis}")

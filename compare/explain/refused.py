@@ -7,9 +7,12 @@ import itertools
 from collections.abc import Collection
 from typing import Any
 
-from compare.explain.site import is_slope
+from compare.explain.named import tensor
+from compare.explain.site import Proposal, Site, is_slope
 from compare.explain.syntax import Place, base, constant
 from compare.explain.trial import RESULT
+
+VANISHING = 1e-13  # of what stood there: nothing but roundings
 
 
 def position(place: Place) -> str:
@@ -97,17 +100,45 @@ def undone(place: Place, new: ast.expr) -> bool:
     return bool(after) and bool(after - both(None))
 
 
+def vanishes(site: Site, proposal: Proposal) -> bool:
+    """Whether what is put in is zero by chance, or what holds it, as a mean of what adds up to zero is.
+
+    That would be the place left out, not mended. Called with the edit in.
+    """
+    new = proposal.new
+    if not isinstance(new, ast.expr) or "zeros" in ast.unparse(new) or constant(new) == 0:
+        return False
+    largest = float(site.array.abs().max()) if site.array is not None and site.array.numel() else 0.0
+    held = (ast.BinOp, ast.Call, ast.Attribute, ast.UnaryOp)
+    holding = itertools.takewhile(lambda a: isinstance(a, held), reversed(site.place.above))
+    for each in (new, *(above for above in holding if isinstance(above, ast.expr))):
+        value = tensor(site.evaluated(each))
+        if value is None or not value.numel():
+            continue
+        if float(value.abs().max()) <= VANISHING * largest:
+            return True
+        largest = max(largest, float(value.abs().max()))
+    return False
+
+
 def elsewhere(place: Place, statement: ast.stmt, target: str) -> bool:
     """Whether a place belongs to another entry of the returned dictionary."""
     chain = (*place.above, place.node)
     for above, below in itertools.pairwise(chain):
-        if isinstance(above, ast.Dict) and below in above.values and _base_of(statement) == RESULT:
+        if isinstance(above, ast.Dict) and below in above.values and returned(statement, target):
             key = above.keys[above.values.index(below)]
             if isinstance(key, ast.Constant) and isinstance(key.value, str):
                 return key.value != target
         if isinstance(above, ast.Dict) and below in above.keys:
             return True
     return False
+
+
+def returned(statement: ast.stmt, target: str) -> bool:
+    """Whether a statement is a dictionary of gradients: what is returned, or one that has an entry for the target."""
+    made = getattr(statement, "value", None)
+    keys = made.keys if isinstance(made, ast.Dict) else []
+    return _base_of(statement) == RESULT or any(isinstance(k, ast.Constant) and k.value == target for k in keys)
 
 
 def returns_all(statement: ast.stmt) -> bool:

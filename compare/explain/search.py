@@ -14,6 +14,7 @@ from torch import Tensor
 from compare.explain.candidate import Candidate, Elsewhere
 from compare.explain.candidates import Candidates
 from compare.explain.pairs import MOVED, joined, merged, moved
+from compare.explain.refused import vanishes
 from compare.explain.shown import Shown, shown
 from compare.explain.trial import RESULT, compiled, gradient
 
@@ -122,6 +123,8 @@ class Search(Candidates):
                     self.nearer.append((error, candidate))
                 return None
             if not self._harmless(result) or not all(self._holds(codes, other) for other in self.others):
+                return None
+            if any(vanishes(site, proposal) for site, proposal in candidate.changes):
                 return None
             lines = shown([(site.place, proposal.new) for site, proposal in candidate.changes], self.trial)
             own = candidate.cause == candidate.edit.cause  # else the cause's own words fit better

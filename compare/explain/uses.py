@@ -96,8 +96,8 @@ class Uses(Numbers):
 
     def _cut(self) -> Iterator[Candidate]:
         """A path through one or two named quantities left out, or counted twice."""
-        if self.target not in self.seen.order:
-            return
+        if self.target not in self.seen.order or self.given is None or alike(self.given, self.given * 0):
+            return  # of a gradient to which nothing was added, any cut is true
         before = self.seen.order[: self.seen.order.index(self.target)]
         through = [n for n in before if n not in self.seen.inputs][-6:]
         for some in [*((n,) for n in through), *itertools.combinations(through, 2)]:
