@@ -52,6 +52,11 @@ class Numbers:
         finite = bool(torch.isfinite(self.expected).all()) and bool(torch.isfinite(self.given).all())
         return finite and not self.seen.alike(self.given, self.expected)
 
+    @property
+    def nothing(self) -> bool:
+        """Whether the gradient of an input was left at zero."""
+        return self.target in self.seen.inputs and self.given is not None and not bool(self.given.any())
+
     @cached_property
     def error(self) -> Tensor:
         """Expected minus given, where the shapes agree."""
