@@ -106,7 +106,9 @@ def vanishes(site: Site, proposal: Proposal) -> bool:
     That would be the place left out, not mended. Called with the edit in.
     """
     new = proposal.new
-    if not isinstance(new, ast.expr) or "zeros" in ast.unparse(new) or constant(new) == 0:
+    if not isinstance(new, ast.expr) or isinstance(new, ast.Compare) or "zeros" in ast.unparse(new):
+        return False
+    if constant(new) == 0:
         return False
     largest = float(site.array.abs().max()) if site.array is not None and site.array.numel() else 0.0
     held = (ast.BinOp, ast.Call, ast.Attribute, ast.UnaryOp)

@@ -75,13 +75,14 @@ def show_all(console: Console, judged: Sequence[Judged], language: Language) -> 
 def total(judged: Sequence[Judged], language: Language) -> str:
     """How many statements are right, slips and broken."""
     count = {verdict: sum(each.outcome.verdict == verdict for each in judged) for verdict in VERDICTS}
+    many = "" if len(judged) == 1 else "s"
     if language == "en":
         return (
-            f"{len(judged)} statements: {count['right']} right, {count['slip']} with a slip, confirmed and corrected, "
-            f"{count['broken']} broken"
+            f"{len(judged)} statement{many}: {count['right']} right, {count['slip']} with a slip, confirmed and "
+            f"corrected, {count['broken']} broken"
         )
     return (
-        f"{len(judged)} enunciados: {count['right']} certos, {count['slip']} com lapso, confirmado e corrigido, "
+        f"{len(judged)} enunciado{many}: {count['right']} certos, {count['slip']} com lapso, confirmado e corrigido, "
         f"{count['broken']} quebrados"
     )
 
