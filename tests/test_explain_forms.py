@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+
 import numpy as np
 import pytest
 import torch
 
+from compare.explain.numpy_style import in_numpy
+from compare.explain.syntax import parsed
 from tests.told import told
 
 EPS, KEEP, PAD = 1e-3, 0.8, 2
@@ -173,3 +177,9 @@ def reshaped_without_exchange(x, c):
 def test_form(forward, backward, inputs, cause, repair):
     _, named, new = told(forward, backward, inputs)
     assert (named, repair in new) == (cause, True), new
+
+
+def test_numpy_by_the_name_that_the_file_has_for_it():
+    new = in_numpy(parsed("torch.sigmoid(z) * torch.sign(a).sum(0, keepdim=True)"), {"a", "z"}, "numpy")
+    assert ast.unparse(new) == "1 / (1 + numpy.exp(-z)) * numpy.sign(a).sum(0, keepdims=True)"
+    assert in_numpy(parsed("torch.sign(a)"), {"z"}).func.value.id == "torch"

@@ -133,7 +133,7 @@ class Candidates:
             for proposal in itertools.islice(edit.proposals(site), self.most):
                 if cancels(place, proposal.new):
                     continue
-                if (spelt := in_numpy(proposal.new, site.reach.arrays)) is not proposal.new:
+                if (spelt := in_numpy(proposal.new, site.reach.arrays, self.trial.numpy)) is not proposal.new:
                     proposal = replace(proposal, new=spelt)
                 if site.in_shape and (proposal.cause or edit.cause) == "wrong_index":
                     proposal = replace(proposal, cause="wrong_count")

@@ -13,22 +13,28 @@ from compare.explain.syntax import names, parsed
 OTHERWISE = {"sigmoid": "1 / (1 + np.exp(-x))", "softplus": "np.log1p(np.exp(x))"}  # what NumPy has no name for
 
 
-def in_numpy(new: Any, arrays: Collection[str]) -> Any:
-    """The same edit with `np.f` for `torch.f` and `keepdims` for `keepdim`, if it names any of these arrays."""
-    if not arrays or not isinstance(new, ast.AST) or not _speaks_torch(new) or not names(new) & set(arrays):
+def in_numpy(new: Any, arrays: Collection[str], numpy: str = "np") -> Any:
+    """The same edit with `np.f` for `torch.f` and `keepdims` for `keepdim`, if it names any of these arrays.
+
+    `numpy` is the name by which the program knows NumPy.
+    """
+    if not arrays or not isinstance(new, ast.AST) or not _to_be_spelt(new) or not names(new) & set(arrays):
         return new
-    return _InNumpy().visit(new)
+    return _InNumpy(numpy).visit(new)
 
 
-def _speaks_torch(new: ast.AST) -> bool:
+def _to_be_spelt(new: ast.AST) -> bool:
     return any(
-        (isinstance(n, ast.Name) and n.id == "torch") or (isinstance(n, ast.keyword) and n.arg == "keepdim")
+        (isinstance(n, ast.Name) and n.id in ("torch", "np")) or (isinstance(n, ast.keyword) and n.arg == "keepdim")
         for n in ast.walk(new)
     )
 
 
 class _InNumpy(ast.NodeTransformer):
     """Builds anew what it changes: the nodes are shared with other edits and with the program."""
+
+    def __init__(self, numpy: str) -> None:
+        self.numpy = numpy
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         fields = {name: self._of(value) for name, value in ast.iter_fields(node)}
@@ -45,14 +51,16 @@ class _InNumpy(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         name = ast.unparse(node.func).rpartition(".")[2]
         if ast.unparse(node.func).startswith("torch.") and name in OTHERWISE and len(node.args) == 1:
-            formula = _Put(self.visit(node.args[0])).visit(ast.parse(OTHERWISE[name], mode="eval").body)
+            formula = _Put(self.visit(node.args[0])).visit(
+                ast.parse(OTHERWISE[name].replace("np.", f"{self.numpy}."), mode="eval").body
+            )
             made: ast.AST = ast.copy_location(formula, node)
             return made
         return self.generic_visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        if isinstance(node.value, ast.Name) and node.value.id == "torch" and hasattr(np, node.attr):
-            return ast.copy_location(ast.Attribute(parsed("np"), node.attr, node.ctx), node)
+        if isinstance(node.value, ast.Name) and node.value.id in ("torch", "np") and hasattr(np, node.attr):
+            return ast.copy_location(ast.Attribute(parsed(self.numpy), node.attr, node.ctx), node)
         return self.generic_visit(node)
 
     def visit_keyword(self, node: ast.keyword) -> ast.AST:

@@ -51,9 +51,9 @@ class Trial:
         self.statements: list[ast.stmt] = [*helpers, *(s for each in _body(main) for s in _apart(each))]
         self.helpers = len(helpers)
         self.functions = {n.name for s in self.statements for n in ast.walk(s) if isinstance(n, ast.FunctionDef)}
-        self.outside = {"__builtins__": SAFE, "torch": torch, "np": np} | {
-            n: _module(p) for n, p in program.modules.items()
-        }
+        self.numpy = next((n for n, path in program.modules.items() if path == "numpy"), "np")
+        self.outside: dict[str, Any] = {"__builtins__": SAFE, "torch": torch, self.numpy: np}
+        self.outside |= {n: _module(p) for n, p in program.modules.items()}
         self.outside |= dict(program.constants)
         self.mutates = any(in_place(s) for s in self.statements)
         self.codes = [compiled(s) for s in self.statements]
