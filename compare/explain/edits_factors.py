@@ -48,7 +48,8 @@ def factor(site: Site) -> Iterator[Proposal]:
         yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost, f"* {term.text}{at}")
         if term.role == "tensor":
             itself = term.text == reach.target  # d(s c)/ds holds c, and what was written s c
-            cause = "wrong_operand" if itself else "missing_factor"
+            slope = itself and term.text in {z for _, z in reach.activations.values()}  # a / z, as that of relu is
+            cause = "wrong_activation_derivative" if slope else "wrong_operand" if itself else "missing_factor"
             yield Proposal(binary(node, ast.Div(), t), cause, here + cost + 0.4, f"/ {term.text}")
     own = ast.unparse(node)
     for term in reach.written:

@@ -58,12 +58,19 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
         cost += {"activation": 0.0, "layer": 0.1, "step": 0.1}.get(relation, 0.3)
         cost += 0.0 if plain(other) in reach.quantities else 0.3
         yield Proposal(parsed(other), cause_of_name(site, old, other), cost, f"{relation} {old} {other}")
-    if known is not None and isinstance(site.place.parent, ast.BinOp) and isinstance(site.place.parent.op, ast.Mult):
+    if known is not None and _multiplied(site.place.parent):
         if bool((known == 0).any()) and not bool((known < 0).any()):
             yield Proposal(parsed(f"({old} > 0)"), "wrong_activation_derivative", 0.5, "slope > 0")
         for term in (*reach.derivatives, *reach.masks):  # a value where its slope belongs
             if old in names(parsed(term.text)) and term.text != old and term.value.shape == known.shape:
                 yield Proposal(parsed(term.text), "wrong_activation_derivative", 0.5, f"slope {old}")
+
+
+def _multiplied(above: ast.AST) -> bool:
+    """Whether a node multiplies entry by entry: a * b, np.multiply(a, b), a.mul(b)."""
+    if isinstance(above, ast.Call):
+        return ast.unparse(above.func).rpartition(".")[2] in ("multiply", "mul")
+    return isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)
 
 
 def _steps(site: Site) -> Iterator[tuple[ast.AST, ast.AST]]:
