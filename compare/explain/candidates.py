@@ -20,7 +20,7 @@ from compare.explain.edits import EDITS
 from compare.explain.influence import equal, moved, unchanged
 from compare.explain.numpy_style import in_numpy
 from compare.explain.reach import Reach
-from compare.explain.refused import apart, cancels, elsewhere, passed, position, returned, returns_all
+from compare.explain.refused import apart, elsewhere, passed, position, returned, returns_all
 from compare.explain.site import Site
 from compare.explain.syntax import Place, places
 from compare.explain.trial import RESULT, Trial, gradient, own
@@ -131,8 +131,6 @@ class Candidates:
             if (edit.cost <= LIKELY) != likely or not isinstance(place.node, edit.pattern):
                 continue
             for proposal in itertools.islice(edit.proposals(site), self.most):
-                if cancels(place, proposal.new):
-                    continue
                 if (spelt := in_numpy(proposal.new, site.reach.arrays, self.trial.numpy)) is not proposal.new:
                     proposal = replace(proposal, new=spelt)
                 if site.in_shape and (proposal.cause or edit.cause) == "wrong_index":

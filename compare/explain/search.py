@@ -14,7 +14,7 @@ from torch import Tensor
 from compare.explain.candidate import Candidate, Elsewhere
 from compare.explain.candidates import Candidates
 from compare.explain.pairs import MOVED, joined, merged, moved
-from compare.explain.refused import vanishes
+from compare.explain.refused import cancels, vanishes
 from compare.explain.shown import Shown, shown
 from compare.explain.trial import RESULT, compiled, gradient
 
@@ -191,6 +191,8 @@ class Applied:
         trial = self.search.trial
         self.before = list(trial.codes)
         self.statements = list(trial.statements)
+        if any(cancels(site.place, proposal.new) for site, proposal in self.candidate.changes):
+            return None
         codes: list[CodeType | None] = list(trial.codes)
         whole = False
         for site, proposal in self.candidate.changes:
