@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -30,11 +31,13 @@ from compare.run.jsonl import encode_line
 from compare.run.network import Part
 from compare.run.pair import Pair
 from compare.run.past import read_folder
-from compare.run.pictures import boundary, heat_map
+from compare.run.pictures import SIDE, boundary, confusion_matrix, heat_map
 from compare.run.record import read_metrics
 from compare.run.tags import GAPS, gap_tags
 from compare.run.watch import Watch
-from compare.show.figures import DPI, comparison, of_run, render
+from compare.show.axes import whole_epochs
+from compare.show.drawing import DPI, render
+from compare.show.figures import comparison, of_run
 from compare.show.formulas import mathml
 from compare.show.run_html import run_page
 from compare.show.runs_terminal import folded
@@ -286,6 +289,22 @@ def test_notebook(runs: Path) -> None:
     assert "<svg" in page
 
 
+def test_pictures_are_as_wide_as_tensorboard_shows_them() -> None:
+    for n in (2, 3, 10):
+        image = confusion_matrix([[i * n + j for j in range(n)] for i in range(n)], [f"c{k}" for k in range(n)])
+        assert (image.mode, image.width) == ("P", SIDE), n
+    assert losses([0, 1], [1.0, 0.5], [1.0, math.nan], 0, None).width == SIDE
+
+
+def test_a_single_epoch_has_one_tick() -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    axes.plot([3], [1.0], marker="o")
+    whole_epochs(axes)
+    assert list(axes.get_xticks()) == [3]
+
+
 def test_commands(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--runs", str(runs)]
     assert main(["runs", *where]) == 0
@@ -299,7 +318,7 @@ def test_commands(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["diff", "classes", "classes", *where]) == 0
     out = capsys.readouterr().out
     assert "The options are the same." in out
-    assert "the same, in every bit, at all 5 epochs" in " ".join(out.split())
+    assert "the same, in every bit, at every epoch that both evaluated (5)." in " ".join(out.split())
     assert main(["diff", "classes", "regression", *where]) == 0
     out = capsys.readouterr().out
     assert "before any step, seen at epoch 0" in " ".join(out.split())
