@@ -183,7 +183,7 @@ def _run(args: list[str]) -> int:
 
 
 def _parsed(options: Any, args: list[str], command: Command, prog: str) -> Any:
-    """An instance of the command's dataclass. tyro's box of an error becomes one line."""
+    """What runs the command: an instance of its dataclass. tyro's box of an error becomes one line."""
     import tyro
 
     defaults = options.defaults(args) if hasattr(options, "defaults") else tyro.MISSING_NONPROP
@@ -192,9 +192,10 @@ def _parsed(options: Any, args: list[str], command: Command, prog: str) -> Any:
     parts = (summary if summary.endswith("?") else f"{summary}.", about, f"Example: {command.example}")
     paragraphs = [paragraph for part in parts for paragraph in part.split("\n\n") if paragraph]
     description = "\n\n".join(textwrap.fill(paragraph, 80, break_on_hyphens=False) for paragraph in paragraphs)
-    said = io.StringIO()
+    said, helped = io.StringIO(), io.StringIO()
+    without_colour = contextlib.redirect_stdout(helped) if os.environ.get("NO_COLOR") else contextlib.nullcontext()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), without_colour:  # tyro takes its colours by stdout alone
             return tyro.cli(
                 options,
                 prog=prog,
@@ -205,11 +206,13 @@ def _parsed(options: Any, args: list[str], command: Command, prog: str) -> Any:
             )
     except SystemExit as end:
         if end.code:
-            raise UsageError(f"{_in_one_line(said.getvalue())}; `{prog} --help` lists the options") from None
-        print(description)  # after the options of --help
-        raise
+            wrong = _in_one_line(_COLOUR.sub("", said.getvalue()))
+            raise UsageError(f"{wrong}; `{prog} --help` lists the options") from None
+        print(helped.getvalue() + description)  # after the options of --help
+        return lambda: 0
 
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PLAINER = (  # tyro's and Python's wordings, which speak of types
     (r"no type matching (.*) could be instantiated from \[(.*)\]", r"\2 is none of \1"),
     (r"invalid literal for int\(\) with base 10: ('.*')", r"\1 is no whole number"),

@@ -244,7 +244,7 @@ def open_page(address: str, profile: Path) -> str:
     command = [*CHROMIUM, f"--user-data-dir={profile}", "--dump-dom", address]
     page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     if folder := os.environ.get("MANUALBP_SCREENSHOTS"):
-        command[-2] = f"--screenshot={Path(folder).absolute()}/board.png"
+        command[-2] = f"--screenshot={Path(folder).absolute()}/time-series.png"
         subprocess.run(command, capture_output=True, timeout=120, check=True)
     return page
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -30,11 +31,13 @@ from compare.run.jsonl import encode_line
 from compare.run.network import Part
 from compare.run.pair import Pair
 from compare.run.past import read_folder
-from compare.run.pictures import boundary, heat_map
+from compare.run.pictures import SIDE, boundary, confusion_matrix, heat_map
 from compare.run.record import read_metrics
 from compare.run.tags import GAPS, gap_tags
 from compare.run.watch import Watch
-from compare.show.figures import DPI, comparison, of_run, render
+from compare.show.axes import whole_epochs
+from compare.show.drawing import DPI, render
+from compare.show.figures import comparison, of_run
 from compare.show.formulas import mathml
 from compare.show.run_html import run_page
 from compare.show.runs_terminal import folded
@@ -240,10 +243,8 @@ def test_the_help_of_each_command_fits_80_columns(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
     for name, command in COMMANDS.items():
-        with pytest.raises(SystemExit) as end:
-            main([name, "--help"])
+        assert main([name, "--help"]) == 0
         out = capsys.readouterr().out
-        assert not end.value.code
         assert "\x1b" not in out, name
         assert max(map(len, out.splitlines())) <= 80, name
         assert f"Example: {command.example}" in " ".join(re.sub(r"[│╭╮╰╯─]", " ", out).split()), name
@@ -286,6 +287,22 @@ def test_notebook(runs: Path) -> None:
     assert "<svg" in page
 
 
+def test_pictures_are_as_wide_as_tensorboard_shows_them() -> None:
+    for n in (2, 3, 10):
+        image = confusion_matrix([[i * n + j for j in range(n)] for i in range(n)], [f"c{k}" for k in range(n)])
+        assert (image.mode, image.width) == ("P", SIDE), n
+    assert losses([0, 1], [1.0, 0.5], [1.0, math.nan], 0, None).width == SIDE
+
+
+def test_a_single_epoch_has_one_tick() -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    axes.plot([3], [1.0], marker="o")
+    whole_epochs(axes)
+    assert list(axes.get_xticks()) == [3]
+
+
 def test_commands(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--runs", str(runs)]
     assert main(["runs", *where]) == 0
@@ -299,7 +316,7 @@ def test_commands(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["diff", "classes", "classes", *where]) == 0
     out = capsys.readouterr().out
     assert "The options are the same." in out
-    assert "the same, in every bit, at all 5 epochs" in " ".join(out.split())
+    assert "the same, in every bit, at every epoch that both evaluated (5)." in " ".join(out.split())
     assert main(["diff", "classes", "regression", *where]) == 0
     out = capsys.readouterr().out
     assert "before any step, seen at epoch 0" in " ".join(out.split())
@@ -428,7 +445,7 @@ def test_completion(capsys: pytest.CaptureFixture[str]) -> None:
         assert set(done.stdout.split()) == expected, (words, done.stderr)
 
 
-def in_a_terminal(arguments: list[str], folder: Path) -> tuple[int, str, list[str]]:
+def in_a_terminal(arguments: list[str], folder: Path, *, no_color: str = "1") -> tuple[int, str, list[str]]:
     """The status of a command in a terminal of its own of 80 columns, what it wrote, and its lines without codes."""
     import fcntl
     import pty
@@ -438,7 +455,7 @@ def in_a_terminal(arguments: list[str], folder: Path) -> tuple[int, str, list[st
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
-    environment |= {"NO_COLOR": "1", "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    environment |= {"NO_COLOR": no_color, "TERM": "xterm", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "compare.cli", *arguments]
     process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, cwd=folder, env=environment)
     os.close(theirs)
@@ -449,6 +466,19 @@ def in_a_terminal(arguments: list[str], folder: Path) -> tuple[int, str, list[st
     os.close(ours)
     text = said.decode()
     return process.wait(60), text, re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text))
+
+
+def test_options_in_a_terminal(tmp_path: Path) -> None:
+    """A mistaken option is told in one plain line there too; help has colours, unless they are not wanted."""
+    for no_color in ("", "1"):
+        status, text, _ = in_a_terminal(["runs", "--bogus"], tmp_path, no_color=no_color)
+        assert status == 2
+        assert text.strip() == "manualbp: Unrecognized options: --bogus; `manualbp runs --help` lists the options"
+        status, text, lines = in_a_terminal(["runs", "--help"], tmp_path, no_color=no_color)
+        assert status == 0
+        assert ("\x1b" in text) == (not no_color)
+        assert "List all runs" in text
+        assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.slow

@@ -28,7 +28,8 @@ class Plot:
     def __call__(self) -> int:
         """Draw, and print the paths."""
         from compare.run.past import read_run
-        from compare.show.figures import comparison, of_run, render
+        from compare.show.drawing import render
+        from compare.show.figures import comparison, of_run
         from compare.show.theme import THEMES
 
         if not self.names:

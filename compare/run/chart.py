@@ -8,15 +8,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from PIL import Image, ImageColor, ImageDraw
+from PIL import Image, ImageDraw
 
-from compare.run.pictures import BLUE, GREY, INK, LINE, ORANGE, PAPER, font
+from compare.run.pictures import BLUE, GREY, INK, LINE, ORANGE, PAPER, SIDE, font, palette, with_palette
 
-WIDTH, HEIGHT = 480, 330
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 56, 48
+WIDTH, HEIGHT = SIDE, 250
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 46, 40
 SCALE = 2  # drawn larger and reduced, which smooths the lines
 TINT = "#fbeadf"  # from the epoch of overfitting on
-SHADES = 8  # between two colours
 
 
 def losses(
@@ -49,44 +48,32 @@ def losses(
         draw.rectangle((x(overfitting), y(high), x(last), y(low)), fill=TINT)
     for tick in ticks:
         draw.line((x(0), y(tick), x(last), y(tick)), fill=LINE, width=SCALE)
-        text((x(0) - 8 * SCALE, y(tick)), f"{tick:g}", "rm")
+        text((x(0) - 6 * SCALE, y(tick)), f"{tick:g}", "rm")
     for epoch in range(0, last + 1, max(1, round(_step(last)))):
-        text((x(epoch), y(low) + 8 * SCALE), str(epoch), "mt")
-    text((x(last / 2), y(low) + 27 * SCALE), "epoch", "mt", GREY)
+        text((x(epoch), y(low) + 6 * SCALE), str(epoch), "mt")
+    text((x(last / 2), y(low) + 23 * SCALE), "epoch", "mt", GREY)
     if best is not None:
         draw.line((x(best), y(high), x(best), y(low)), fill=GREY, width=SCALE)
     for curve, colour, dashed in ((training, BLUE, False), (validation, ORANGE, True)):
         places = [(x(e), y(v)) for e, v in zip(epochs, curve, strict=True) if math.isfinite(v)]
         _line(draw, places, colour, dashed=dashed)
-    keys = ((0, "training loss", BLUE, False), (180, "validation loss", ORANGE, True))
+    keys = ((0, "training loss", BLUE, False), (142, "validation loss", ORANGE, True))
     for shift, name, colour, dashed in keys:
-        left, height = SCALE * (LEFT + shift), SCALE * 18
-        _line(draw, [(left, height), (left + 28 * SCALE, height)], colour, dashed=dashed)
-        text((left + 34 * SCALE, height), name, "lm")
+        left, height = SCALE * (LEFT + shift), SCALE * 12
+        _line(draw, [(left, height), (left + 24 * SCALE, height)], colour, dashed=dashed)
+        text((left + 29 * SCALE, height), name, "lm")
     said = "no overfitting seen" if overfitting is None else f"overfitting since {overfitting}"
-    text((SCALE * LEFT, SCALE * 42), said if best is None else f"best epoch {best}, {said}", "lm", GREY)
+    text((SCALE * LEFT, SCALE * 32), said if best is None else f"best epoch {best}, {said}", "lm", GREY)
     small = image.reduce(SCALE)
     draw = ImageDraw.Draw(small)
     for across, down, written, anchor, fill in words:  # letters are smooth at their own size
-        draw.text((across, down), written, fill=fill, font=font(17), anchor=anchor)
-    return small.quantize(palette=_palette(), dither=Image.Dither.NONE)
+        draw.text((across, down), written, fill=fill, font=font(14), anchor=anchor)
+    return with_palette(small, _colours())
 
 
 @functools.cache
-def _palette() -> Any:
-    """Every colour that is used, and what lies between it and what it is drawn on: so that files are small."""
-    shades = [
-        tuple(
-            round(a + (b - a) * k / SHADES)
-            for a, b in zip(ImageColor.getrgb(ground), ImageColor.getrgb(ink), strict=True)
-        )
-        for ground in (PAPER, TINT)
-        for ink in (INK, GREY, LINE, BLUE, ORANGE)
-        for k in range(0, SHADES + 1, SHADES if ink == LINE else 1)  # too near to paper, it would grey it
-    ]
-    image = Image.new("P", (1, 1))
-    image.putpalette([part for shade in shades for part in shade])
-    return image
+def _colours() -> Any:
+    return palette((ground, ink) for ground in (PAPER, TINT) for ink in (INK, GREY, LINE, BLUE, ORANGE))
 
 
 def _line(draw: Any, places: Sequence[tuple[float, float]], colour: str, *, dashed: bool) -> None:

@@ -238,8 +238,11 @@ def _print_warning(line: str) -> None:
 
 def drawn(tags: Mapping[str, float]) -> dict[str, float]:
     """What TensorBoard draws of `tags`: powers of ten for what spans many of them."""
-    places = {tag: _logarithmic(tag) for tag in tags}
-    return {place or tag: log10_gap(tags[tag]) if place else tags[tag] for tag, place in places.items()}
+    shown = {}
+    for tag, value in tags.items():
+        place = _logarithmic(tag)
+        shown[place or tag] = log10_gap(value) if place else value
+    return shown
 
 
 @functools.cache

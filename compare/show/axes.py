@@ -8,9 +8,14 @@ from typing import Any
 
 
 def whole_epochs(axes: Any) -> None:
-    """The axis of epochs: no halves."""
+    """The axis of epochs, once all is drawn: no halves."""
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
+    low, high = axes.get_xlim()
+    if high - low < 1:  # a single one
+        only = round((low + high) / 2)
+        axes.set_xlim(only - 1, only + 1)
+        axes.set_xticks([only])
 
 
 def logarithmic(axes: Any, values: Sequence[float]) -> None:

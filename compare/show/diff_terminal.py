@@ -22,7 +22,7 @@ class FirstDifference:
     """The first evaluation at which two runs' numbers differ."""
 
     epoch: int
-    tags: tuple[str, ...]  # such as "manual loss/train"
+    tags: tuple[str, ...]  # such as "manual loss/train" or "gap/ulp largest"
     after: int  # steps: the numbers were the same after this many
     by: int  # and differ after this many
 
@@ -44,7 +44,7 @@ def print_diff(a: PastRun, b: PastRun, *, console: Console | None = None) -> Non
         console.print("No epoch was evaluated in both runs.")
         return
     if first is None:
-        console.print(f"Every number is the same, in every bit, at all {len(common)} epochs that both evaluated.")
+        console.print(f"Every number is the same, in every bit, at every epoch that both evaluated ({len(common)}).")
     else:
         where = f"between step {first.after} and step {first.by}" if first.by > first.after else "before any step"
         tags = ", ".join(first.tags[:3]) + (f" and {len(first.tags) - 3} more" if len(first.tags) > 3 else "")
@@ -67,7 +67,7 @@ def first_difference(a: PastRun, b: PastRun) -> FirstDifference | None:
     for epoch in sorted(set(a.epochs) & set(b.epochs)):
         i, j = a.epochs.index(epoch), b.epochs.index(epoch)
         tags = tuple(
-            f"{run} {tag}"
+            tag if tag.startswith(run) else f"{run} {tag}"
             for run in a.history
             for tag in a.history[run].keys() & b.history[run].keys()
             if not _same(a.history[run][tag][i], b.history[run][tag][j])

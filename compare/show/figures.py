@@ -1,42 +1,20 @@
-"""Figures of runs, drawn with matplotlib without a display: curves, the gap, the flow of gradients, several runs.
-
-Each is a `Drawing`: what to draw, what it shows in words for those who do not see it, and the numbers behind it.
-"""
+"""Figures of runs: curves, the gap, the flow of gradients, several runs."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Sequence
 from typing import Any
 
 from compare.run.past import PastRun
 from compare.run.record import LOG10_FLOOR, log10_gap
 from compare.show.axes import legend, logarithmic, whole_epochs
-from compare.show.theme import DASHES, MARKERS, THEMES, Theme, themed
+from compare.show.drawing import Drawing, table
+from compare.show.theme import DASHES, MARKERS, Theme
 
-ROWS = 40  # of the table behind a figure; the record of truth is metrics.jsonl
-DPI = 160
 MARKED = 12  # markers on a curve, about
 COMPARED = 6  # runs that one figure tells apart
 LONGEST_NAME = 32  # letters of a run's name
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """One figure."""
-
-    name: str  # of its file
-    title: str
-    alt: str
-    draw: Callable[[Any, Theme], None]  # on a matplotlib figure
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    size: tuple[float, float] = (6.4, 4.0)
 
 
 def of_run(run: PastRun) -> list[Drawing]:
@@ -85,7 +63,7 @@ def losses(run: PastRun) -> Drawing:
     )
     head = ("epoch", "training, by hand", "training, autograd", "validation, by hand", "validation, autograd")
     columns = [curves[r, t] for t in ("train", "val") for r in ("manual", "autograd")]
-    return Drawing("curves", "Loss", alt, draw, head, _table(run.epochs, columns, ".6f", keep=(best, since)))
+    return Drawing("curves", "Loss", alt, draw, head, table(run.epochs, columns, ".6f", keep=(best, since)))
 
 
 def gap(run: PastRun) -> Drawing:
@@ -140,7 +118,7 @@ def gap(run: PastRun) -> Drawing:
         else f"at most 10 to the power {top:.1f} of their size."
     )
     head = ("epoch", "largest, ulps", "largest, log10 relative", "worst so far, log10 relative")
-    return Drawing("gap", "Gap of the gradients", alt, draw, head, _table(epochs, [ulps, largest, worst], ".4g"))
+    return Drawing("gap", "Gap of the gradients", alt, draw, head, table(epochs, [ulps, largest, worst], ".4g"))
 
 
 def gradient_flow(run: PastRun) -> Drawing:
@@ -175,7 +153,7 @@ def gradient_flow(run: PastRun) -> Drawing:
     )
     return Drawing(
         "gradient-flow", "Gradients by layer", alt, draw, head,
-        _table(run.epochs, [*sizes.values(), *updates.values()], ".4g"), size=(7.2, 4.0),
+        table(run.epochs, [*sizes.values(), *updates.values()], ".4g"), size=(7.2, 4.0),
     )  # fmt: skip
 
 
@@ -204,35 +182,7 @@ def comparison(runs: Sequence[PastRun]) -> Drawing:
     columns = [[place.get(epoch, math.nan) for epoch in epochs] for place in places]
     head = ("epoch", *(f"validation loss, {run.name}" for run in runs))
     alt = f"Training and validation loss of {len(runs)} runs. Least validation loss: {listed}."
-    return Drawing("comparison", "Runs compared", alt, draw, head, _table(epochs, columns, ".6f"), size=(7.2, 4.0))
-
-
-def svg(drawing: Drawing, theme: Theme = THEMES["light"]) -> str:
-    """The figure as an SVG element for a page, described by its `alt`; several may stand on one page."""
-    text = render(drawing, "svg", theme).decode("utf-8")
-    text = text[text.index("<svg") :]
-    text = re.sub(r'(id="|xlink:href="#|url\(#)', rf"\g<1>{drawing.name}-", text)  # ids are the page's own
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(drawing.alt, quote=True)}"', 1)
-
-
-def render(drawing: Drawing, form: str, theme: Theme) -> bytes:
-    """The figure as a file of the form "png" or "svg"."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with themed(theme), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a letter that the font lacks is drawn as a box, 1e308 without a tick
-        figure = Figure(figsize=drawing.size, layout="constrained")
-        FigureCanvasAgg(figure)
-        drawing.draw(figure, theme)
-        out = io.BytesIO()
-        about: dict[str, Any] = {"Title": drawing.title, "Description": drawing.alt} | (
-            {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-        )
-        figure.savefig(out, format=form, dpi=DPI, metadata=about)
-    return out.getvalue()
+    return Drawing("comparison", "Runs compared", alt, draw, head, table(epochs, columns, ".6f"), size=(7.2, 4.0))
 
 
 def _named(run: PastRun) -> str:
@@ -243,16 +193,3 @@ def _named(run: PastRun) -> str:
 
 def _last(curve: Sequence[float]) -> float:
     return next((v for v in reversed(curve) if v == v), math.nan)
-
-
-def _table(
-    epochs: Sequence[int], columns: Sequence[Sequence[float]], form: str, *, keep: Sequence[int | None] = ()
-) -> tuple[tuple[str, ...], ...]:
-    """Rows for at most about `ROWS` epochs, evenly spread, with the first, the last and those of `keep`."""
-    last = len(epochs) - 1
-    chosen = set(range(last + 1)) if last < ROWS else {round(k * last / (ROWS - 1)) for k in range(ROWS)}
-    chosen |= {epochs.index(epoch) for epoch in keep if epoch in epochs}
-    return tuple(
-        (str(epochs[i]), *("" if column[i] != column[i] else format(column[i], form) for column in columns))
-        for i in sorted(chosen)
-    )

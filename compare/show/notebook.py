@@ -10,7 +10,8 @@ from compare.check.report import Report
 from compare.run.past import read_folder
 from compare.show.check_html import render
 from compare.show.check_view import view
-from compare.show.figures import losses, svg
+from compare.show.drawing import svg
+from compare.show.figures import losses
 from compare.show.run_html import facts
 
 

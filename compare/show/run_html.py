@@ -6,7 +6,8 @@ from markupsafe import Markup
 
 from compare.run.past import PastRun
 from compare.show.check_html import render
-from compare.show.figures import of_run, svg
+from compare.show.drawing import svg
+from compare.show.figures import of_run
 from compare.show.formulas import mathml
 from compare.show.numbers import fixed
 
