@@ -267,3 +267,20 @@ def test_browser_shows_both_curves_on_one_chart(run_folder: Path, tmp_path: Path
         assert len(lines) == 2, "two different curves"
         assert all(line.count("L") > 500 and "NaN" not in line for line in lines)
     assert charts["gap/log10 relative worst so far"][1] == {"gap"}
+
+
+@pytest.mark.parametrize(("port", "tries"), [(0, 4), (6100, 1)], ids=["any port", "a port that was asked for"])
+def test_a_port_that_another_program_takes_first(
+    port: int, tries: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun: list[int] = []
+
+    def taken(process: subprocess.Popen[str]) -> Server:
+        begun.append(process.pid)
+        raise ValueError("its last line: Port 6008 is in use by another program. Either identify and stop that program")
+
+    monkeypatch.setattr("compare.run.board._started", taken)
+    with pytest.raises(ValueError, match="Port 6008 is in use"), serving(tmp_path, port):
+        pass
+    assert len(begun) == tries
+    assert not any(psutil.pid_exists(pid) for pid in begun)

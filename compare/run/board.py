@@ -25,6 +25,8 @@ from compare.run.refusal import escaped, place
 
 START_SECONDS = 90.0
 STOP_SECONDS = 3.0
+TRIES = 4  # to find a port that nobody takes in the meantime
+IN_USE = "is in use by another program"  # what TensorBoard says then
 
 
 def board(run: str | None, *, runs: str = "runs", port: int = 0) -> int:
@@ -71,11 +73,28 @@ class Server:
 def serving(logdir: Path, port: int = 0, *, load_fast: Literal["auto", "true", "false"] = "auto") -> Iterator[Server]:
     """TensorBoard on `logdir`, from the moment that it answers to the end of the `with`, when all of it is dead.
 
-    `load_fast` chooses between TensorBoard's two readers of event files. Raises `ValueError` if it does not start.
+    `load_fast` chooses between TensorBoard's two readers of event files. The free port that it finds may be taken by
+    another program before it listens there: it then looks again. Raises `ValueError` if it does not start.
     """
+    for left in range(TRIES, 0, -1):
+        process = _start(logdir, port, load_fast)
+        try:
+            try:
+                server = _started(process)
+            except ValueError as error:
+                if port or left == 1 or IN_USE not in str(error):
+                    raise
+                continue
+            yield server
+            return
+        finally:
+            _end(process)
+
+
+def _start(logdir: Path, port: int, load_fast: str) -> subprocess.Popen[str]:
     script = Path(__file__).with_name("tensorboard_server.py")
     command = [sys.executable, "-P", str(script), str(logdir.absolute()), str(port), load_fast]
-    process = subprocess.Popen(
+    return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -85,10 +104,6 @@ def serving(logdir: Path, port: int = 0, *, load_fast: Literal["auto", "true", "
         errors="replace",
         start_new_session=True,  # a Ctrl-C reaches this process alone, which then ends the child in order
     )
-    try:
-        yield _started(process)
-    finally:
-        _end(process)
 
 
 def _started(process: subprocess.Popen[str]) -> Server:
