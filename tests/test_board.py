@@ -277,6 +277,8 @@ def test_a_port_that_another_program_takes_first(
 
     def taken(process: subprocess.Popen[str]) -> Server:
         begun.append(process.pid)
+        assert process.stdout is not None
+        process.stdout.close()
         raise ValueError("its last line: Port 6008 is in use by another program. Either identify and stop that program")
 
     monkeypatch.setattr("compare.run.board._started", taken)
