@@ -10,7 +10,7 @@ import torch
 
 from compare.explain.numpy_style import in_numpy
 from compare.explain.syntax import parsed
-from tests.told import told
+from tests.told import explained, told
 
 EPS, KEEP, PAD = 1e-3, 0.8, 2
 
@@ -183,3 +183,42 @@ def test_numpy_by_the_name_that_the_file_has_for_it():
     new = in_numpy(parsed("torch.sigmoid(z) * torch.sign(a).sum(0, keepdim=True)"), {"a", "z"}, "numpy")
     assert ast.unparse(new) == "1 / (1 + numpy.exp(-z)) * numpy.sign(a).sum(0, keepdims=True)"
     assert in_numpy(parsed("torch.sign(a)"), {"z"}).func.value.id == "torch"
+
+
+def ridge(x, W, y):
+    z = x @ W
+    return ((z - y) ** 2).sum() / len(x) + 0.15 * (W**2).sum(), {"z": z}
+
+
+def penalty_divided_with_the_data(x, W, y, z):
+    x, W, y, z = (t.numpy() for t in (x, W, y, z))
+    dz = 2 * (z - y)
+    return {"z": dz / len(x), "W": (x.T @ dz + 0.3 * W) / len(x)}
+
+
+def test_whatever_mends_a_penalty_is_a_mistake_of_the_penalty():
+    assert told(ridge, penalty_divided_with_the_data, PENALISED)[:2] == ("W", "wrong_l2")
+
+
+def test_an_explanation_that_fails_costs_no_verdict(monkeypatch, caplog):
+    def broken(*arguments):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("compare.explain.explanation._explained", broken)
+    report = explained(penalised, penalty_added_again, PENALISED)
+    assert (report["W"].verdict, report["W"].cause) == ("wrong", "unknown")
+    assert "please report" in report["W"].explanation
+    assert "a bug" in caplog.text
+
+
+def test_a_quantity_whose_name_reads_as_the_gradient_of_another():
+    def forward(p, dp, c):
+        s = torch.softmax(p, 1)
+        return (s @ dp * c).sum(), {"s": s}
+
+    def backward(p, dp, c, s):
+        ds = c @ dp.T
+        return {"s": ds, "p": s * ds, "dp": s.T @ c * c.mean()}
+
+    shapes = drawn(p=(5, 3), dp=(3, 4), c=(5, 4))
+    assert explained(forward, backward, shapes)["p"].verdict == "wrong"

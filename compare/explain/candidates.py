@@ -30,6 +30,7 @@ ARITHMETIC = (
     *("missing_factor", "missing_mean", "special_case", "path_twice", "missing_path", "wrong_operand", "wrong_epsilon"),
     "wrong_count",
 )
+SCALING = ("wrong_factor", "mean_twice", "missing_mean", "wrong_count", "order_of_operations", "extra_derivative")
 EDITED = tuple({kind for edit in EDITS for kind in edit.pattern})
 LIKELY = 2.0  # cost of an edit up to which it is looked for everywhere before any other
 MOST = 40_000  # candidates of one step
@@ -135,6 +136,8 @@ class Candidates:
                     proposal = replace(proposal, new=spelt)
                 if site.in_shape and (proposal.cause or edit.cause) == "wrong_index":
                     proposal = replace(proposal, cause="wrong_count")
+                if self.decay is not None and (proposal.cause or edit.cause) in SCALING:
+                    proposal = replace(proposal, cause="wrong_l2")  # all that is off is a multiple of the input itself
                 if counted and (proposal.cause or edit.cause) in ARITHMETIC:
                     proposal = replace(proposal, cause=counted)
                 yield Candidate([(site, proposal)], edit, edit.cost + proposal.cost + far, [k])

@@ -27,6 +27,7 @@ def factor(site: Site) -> Iterator[Proposal]:
         if term.role == "number" and (term.value < 1 or (term.text == "2" and isinstance(node, ast.Constant))):
             continue  # `/ 2` says more than `* 0.5`
         cost = {"size": 0.0, "constant": 0.2, "number": 0.1}[term.role] + (0.6 if "**" in term.text else 0.0)
+        cost += 0.8 if term.text.startswith("(1 - ") else 0.0
         t = parsed(term.text)
         if constant(node) is None:
             for op, sign, more in ((ast.Div(), "/", 0.0), (ast.Mult(), "*", 0.1)):
@@ -104,7 +105,7 @@ def _cause(site: Site, term: Term, op: str) -> str:
         return "wrong_factor"
     if term.role in ("written", "complement") and site.reach.slope(term.text):
         return "missing_activation_derivative"
-    if term.role in ("tensor", "written") and _chooses(term.value):
+    if term.role in ("tensor", "written", "complement") and _chooses(term.value):
         return "wrong_mask"
     if term.role == "mask":
         return "missing_activation_derivative" if ">" in term.text else "wrong_mask"

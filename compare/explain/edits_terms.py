@@ -79,7 +79,9 @@ def term(site: Site) -> Iterator[Proposal]:
             for scalar in reach.numbers:
                 if scalar.role == "constant":
                     t = parsed(f"{scalar.text} / {size.text} * {reach.target}")
-                    yield Proposal(binary(node, ast.Add(), t), "missing_l2", here, f"+ {scalar.text} own / {size.text}")
+                    cause, more = ("wrong_l2", 1.0) if _penalised(site) else ("missing_l2", 0.0)
+                    key = f"+ {scalar.text} own / {size.text}"
+                    yield Proposal(binary(node, ast.Add(), t), cause, here + more, key)
     if site.inside(ast.Compare):
         for scalar in reach.numbers:
             if scalar.role == "constant":

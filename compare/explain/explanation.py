@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import torch
 
@@ -22,9 +24,10 @@ from compare.explain.gathered import Evidence
 from compare.explain.identify import exchanged, forgotten_path, identify, lower_precision, nearly, unfinished
 from compare.explain.observe import Observation
 from compare.explain.searcher import Searcher
-from compare.explain.words import SEPARATOR, in_language, mended, mended_at_once
+from compare.explain.words import SEPARATOR, in_language, mended, mended_at_once, told_once
 
 log = logging.getLogger(__name__)
+Found = TypeVar("Found")
 SECONDS = 10.0
 # what an edit is called that may as well add up to a path that is left out: the graph then tells which it is
 IN_DOUBT = (
@@ -69,16 +72,28 @@ def explain(
         searcher.start(seconds)
         deadline = max(started + seconds, time.monotonic() + min(LOADED * seconds, 2.0))
         like: dict[str, str] = {}
-        explained |= {
-            n: in_language(language, r) for n, r in at_once(wrong, evidence, searcher, TOGETHER * seconds).items()
-        }
+        together: dict[str, Row] = _safely(
+            partial(at_once, wrong, evidence, searcher, TOGETHER * seconds), dict[str, Row]()
+        )
+        explained |= {n: in_language(language, r) for n, r in together.items()}
         wrong = [row for row in wrong if row.name not in explained]
         for left, row in zip(range(len(wrong), 0, -1), wrong, strict=True):
             share = (deadline - time.monotonic()) * (SHARE if left > 1 else 1.0)
-            unknown = replace(row, cause="unknown")  # unless there is time to find out
-            found = _explained(row, evidence, searcher, like, share) if share > 0.05 else unknown
+            found = replace(row, cause="unknown")  # unless there is time to find out
+            if share > 0.05:
+                failed = replace(found, explanation="looking for its cause failed; please report this derivation")
+                found = _safely(partial(_explained, row, evidence, searcher, like, share), failed)
             explained[row.name] = in_language(language, found)
     return replace(report, rows=told_once([explained.get(row.name, row) for row in report.rows], like))
+
+
+def _safely(find: Callable[[], Found], instead: Found) -> Found:
+    """What is found, or this instead where looking for it fails: that costs an explanation, never the verdict."""
+    try:
+        return find()
+    except Exception:
+        log.warning("an explanation failed", exc_info=True)
+        return instead
 
 
 def explain_derivation(
@@ -99,28 +114,6 @@ def explain_derivation(
     """
     report = check_derivation(forward, backward, inputs, dtype=dtype, seed=seed, seconds=check_seconds)
     return explain(report, forward, backward, inputs, seconds=seconds, seed=seed, language=language)
-
-
-def told_once(rows: Sequence[Row], like: Mapping[str, str]) -> tuple[Row, ...]:
-    """Rows of one mistake that is made in several steps: the first shows every line, the others refer to it.
-
-    `like` has the mended steps, each with the key of its edit.
-    """
-    same: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        if row.name in like:
-            same.setdefault((row.cause, like[row.name]), []).append(row)
-    told = {row.name: row for row in rows}
-    for group in same.values():
-        first, *others = group
-        names = ", ".join(row.name for row in others)
-        lines = dict.fromkeys(line for row in group for line in row.repair.splitlines())
-        if others:
-            also = f"{first.explanation} The same in {names}."
-            told[first.name] = replace(first, explanation=also, repair="\n".join(lines))
-        for row in others:
-            told[row.name] = replace(row, explanation=f"the same mistake as in {first.name}", repair="")
-    return tuple(told.values())
 
 
 def at_once(wrong: Sequence[Row], evidence: Evidence, searcher: Searcher, seconds: float) -> dict[str, Row]:

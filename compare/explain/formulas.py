@@ -160,7 +160,7 @@ class Formulas(Uses):
             yield from self._samples(given, right.text)
         for p in self.reach.plain:
             dp = self.handed.tensors.get(f"d{p.text}")
-            if p.value.shape == given.shape and dp is not None and p.value.ndim:
+            if dp is not None and p.value.shape == given.shape == dp.shape and p.value.ndim:
                 full = p.value * (dp - (p.value * dp).sum(-1, keepdim=True))
                 if self.right(full) and alike(given, dp * p.value * (1 - p.value)):
                     yield Candidate(

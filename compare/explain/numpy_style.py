@@ -40,7 +40,10 @@ class _InNumpy(ast.NodeTransformer):
         fields = {name: self._of(value) for name, value in ast.iter_fields(node)}
         if all(fields[name] is value for name, value in ast.iter_fields(node)):
             return node
-        return ast.copy_location(type(node)(**fields), node)
+        made = ast.copy_location(type(node)(**fields), node)
+        if hasattr(node, "begins"):  # what a loop begins with
+            made.begins = made.body[0]  # type: ignore[attr-defined]
+        return made
 
     def _of(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -59,7 +62,8 @@ class _InNumpy(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        if isinstance(node.value, ast.Name) and node.value.id in ("torch", "np") and hasattr(np, node.attr):
+        known = isinstance(node.value, ast.Name) and node.value.id in {"torch", "np"} - {self.numpy}
+        if known and hasattr(np, node.attr):
             return ast.copy_location(ast.Attribute(parsed(self.numpy), node.attr, node.ctx), node)
         return self.generic_visit(node)
 

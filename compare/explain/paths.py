@@ -90,5 +90,5 @@ def _divided(node: Any) -> Iterator[float]:
     elif name.startswith(("DivBackward", "MulBackward")):
         other = node._saved_other
         number = float(other.detach()) if isinstance(other, Tensor) and other.numel() == 1 else 0.0
-        if number:
+        if number and number not in (2.0, 0.5):  # a half is seldom an average
             yield number if name.startswith("Div") else 1 / number

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,3 +54,25 @@ def in_language(language: str, row: Row) -> Row:
     if language == "pt" and row.cause not in ("", "unknown"):
         says = diz or CAUSES[row.cause].titulo
     return replace(row, explanation=says)
+
+
+def told_once(rows: Sequence[Row], like: Mapping[str, str]) -> tuple[Row, ...]:
+    """Rows of one mistake that is made in several steps: the first shows every line, the others refer to it.
+
+    `like` has the mended steps, each with the key of its edit.
+    """
+    same: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.name in like:
+            same.setdefault((row.cause, like[row.name]), []).append(row)
+    told = {row.name: row for row in rows}
+    for group in same.values():
+        first, *others = group
+        names = ", ".join(row.name for row in others)
+        lines = dict.fromkeys(line for row in group for line in row.repair.splitlines())
+        if others:
+            also = f"{first.explanation} The same in {names}."
+            told[first.name] = replace(first, explanation=also, repair="\n".join(lines))
+        for row in others:
+            told[row.name] = replace(row, explanation=f"the same mistake as in {first.name}", repair="")
+    return tuple(told.values())
