@@ -222,3 +222,34 @@ def test_a_quantity_whose_name_reads_as_the_gradient_of_another():
 
     shapes = drawn(p=(5, 3), dp=(3, 4), c=(5, 4))
     assert explained(forward, backward, shapes)["p"].verdict == "wrong"
+
+
+def half_the_penalty(x, W, y, z):
+    dz = 2 * (z - y) / len(x)
+    dW = x.T @ dz + 0.15 * W
+    return {"z": dz, "W": dW}
+
+
+def no_penalty(x, W, y, z):
+    dz = 2 * (z - y) / len(x)
+    return {"z": dz, "W": x.T @ dz}
+
+
+@pytest.mark.parametrize(("backward", "cause"), [(half_the_penalty, "wrong_l2"), (no_penalty, "missing_l2")])
+def test_the_forward_tells_how_much_of_a_penalty_is_missing(backward, cause):
+    assert told(ridge, backward, PENALISED)[:2] == ("W", cause)
+
+
+def poisson(x, W, y):
+    eta = x @ W
+    mu = eta.exp()
+    return (mu - y * eta).sum(), {"eta": eta, "mu": mu}
+
+
+def difference_of_logs(x, W, y, eta, mu):
+    deta = eta - y
+    return {"eta": deta, "W": x.T @ deta}
+
+
+def test_a_term_of_a_difference_is_an_operand_and_no_slope():
+    assert told(poisson, difference_of_logs, PENALISED)[:2] == ("eta", "wrong_operand")

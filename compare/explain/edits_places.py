@@ -96,7 +96,8 @@ def cause_of_name(site: Site, old: str, new: str) -> str:
         factor = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.MatMult) and not site.in_slope
         final = reach.target in reach.inputs  # a parameter's gradient holds the activation itself, no derivative
         own = reach.target_follows(old, new) and not final
-        return "wrong_operand" if factor and not own else "derivative_at_wrong_place"
+        term = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Add | ast.Sub) and not site.in_slope
+        return "wrong_operand" if (factor and not own) or term else "derivative_at_wrong_place"
     if relation == "layer":
         return "wrong_layer"
     if relation == "step":

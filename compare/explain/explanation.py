@@ -21,7 +21,15 @@ from compare.explain.bench import Bench
 from compare.explain.causes import CAUSES
 from compare.explain.evidence import evidence_of
 from compare.explain.gathered import Evidence
-from compare.explain.identify import exchanged, forgotten_path, identify, lower_precision, nearly, unfinished
+from compare.explain.identify import (
+    exchanged,
+    forgotten_path,
+    identify,
+    lower_precision,
+    nearly,
+    of_the_penalty,
+    unfinished,
+)
 from compare.explain.observe import Observation
 from compare.explain.searcher import Searcher
 from compare.explain.words import SEPARATOR, in_language, mended, mended_at_once, told_once
@@ -226,6 +234,8 @@ def _repaired(
                 better = unfinished([seen, *others], row.name)
             if better is None and repair["cause"] == "unknown":
                 better = identify([seen, *others], row.name, max(until, time.monotonic() + AT_LEAST))
+            if repair["cause"] in ("missing_l2", "wrong_l2"):
+                repair["cause"] = of_the_penalty([seen, *others], row.name) or repair["cause"]
             if better is not None:
                 repair |= {"cause": better.cause, "says": better.says, "diz": ""}
             return mended(row, repair)

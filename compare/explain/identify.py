@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from compare.explain.formulas import Formulas
-from compare.explain.numbers import Candidate, OutOfTime, multiple, rounded_to
+from compare.explain.named import tensor
+from compare.explain.numbers import Candidate, OutOfTime, multiple, rounded_to, same
 from compare.explain.observe import Observation, alike
+from compare.explain.paths import contributions
 
 PARTLY = 4  # the stage of what is right in some entries only
 
@@ -70,6 +72,20 @@ def forgotten_path(observations: Sequence[Observation], target: str) -> Finding 
         common = set(here) if common is None else common & set(here)
         words = next((here[key] for key in sorted(common)), "")
     return Finding("missing_path", words) if common else None
+
+
+def of_the_penalty(observations: Sequence[Observation], target: str) -> str:
+    """`missing_l2` where a gradient lacks all that J's penalties send to it, `wrong_l2` where it lacks some; or ""."""
+    found = set()
+    for seen in observations:
+        lacking, own = seen.decay(target), tensor(seen.values.get(target))
+        if lacking is None or own is None:
+            continue
+        parts = [multiple(part.double(), own) for part, _ in contributions(seen.graph, target, dict(seen.given))]
+        sent = sum(c for c in parts if c is not None)
+        if sent and None in parts:
+            found.add("missing_l2" if same(lacking, sent * seen.scale.get(target, 1.0)) else "wrong_l2")
+    return found.pop() if len(found) == 1 else ""
 
 
 def nearly(observations: Sequence[Observation], target: str) -> Finding | None:

@@ -153,8 +153,12 @@ class Numbers:
         for order in itertools.permutations(range(given.ndim)):
             if order != tuple(range(given.ndim)) and self.right(given.permute(order)):
                 yield Candidate(f"permute {order}", "missing_transpose", "transpose it")
-        if given.ndim == 2 and self.right(given.reshape(tuple(given.shape)[::-1]).T):
-            yield Candidate("laid out", "missing_transpose", "it was given its shape by a reshape: transpose it")
+        for order in itertools.permutations(range(given.ndim)):
+            laid = given.reshape([given.shape[axis] for axis in order]).permute(
+                [order.index(a) for a in range(given.ndim)]
+            )
+            if order != tuple(range(given.ndim)) and self.right(laid):
+                yield Candidate(f"laid out {order}", "missing_transpose", "a reshape gave it its shape: transpose it")
         for axis in range(given.ndim):
             if self.right(given.flip(axis)):
                 yield Candidate(f"flip {axis}", "wrong_index", f"reverse it along axis {axis}")
@@ -184,7 +188,7 @@ class Numbers:
         cut, let = off & (given.abs() <= close), off & (self.expected.abs() <= close)
         ordered = (given.flatten().sort().values - self.expected.flatten().sort().values).abs()
         if given.numel() > 2 and bool((ordered <= close).all()) and bool(off.any()):
-            yield Candidate("places", "wrong_index", "every entry is right, but they stand in the wrong places")
+            yield Candidate("places", "unknown", "every entry is right, but they stand in the wrong places")
         elif bool((off == (cut | let)).all()) and bool(let.any()):  # what is only cut may be a path that is forgotten
             yield Candidate(
                 "mask", "wrong_mask", "what is not zero is right; another mask has to say which entries are passed"

@@ -194,4 +194,5 @@ def penalty(term: ast.AST, reach: Reach) -> bool:
     if reach.target not in found or reach.target not in reach.inputs:
         return False
     scaled = isinstance(term, ast.BinOp) and found == {reach.target} and constant(term.left) is not None
-    return scaled or any(t.text in found for t in reach.numbers if t.role == "constant")
+    by_tensor = any(n in reach.tensors and not reach.tensors[n].ndim for n in found - {reach.target})
+    return scaled or by_tensor or any(t.text in found for t in reach.numbers if t.role == "constant")

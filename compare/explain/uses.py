@@ -29,6 +29,8 @@ class Uses(Numbers):
         parts = [(part.double() * scale, operation) for part, operation in found]
         if len(parts) < 2:
             return
+        own = self.reach.tensors.get(self.target) if self.target in self.seen.inputs else None
+        decays = own is not None and own.numel() > 1 and multiple(self.error, own) is not None  # a penalty is left out
         for index, (part, operation) in enumerate(parts):
             which = f"use {index + 1} of {len(parts)} of {self.target}, in {operation},"
             if alike(part, part * 0):
@@ -37,7 +39,6 @@ class Uses(Numbers):
                     for n in TIMES:
                         yield Candidate(f"only {index} times {n:.3g}", "missing_path", f"{which} {n} times")
                 continue
-            own = self.reach.tensors.get(self.target) if self.target in self.seen.inputs else None
             if own is not None and own.numel() > 1 and (c := multiple(part, own)) is not None:  # the penalty's
                 if alike(self.error, part) or alike(self.given, part):
                     kind = "missing_l2" if alike(self.error, part) else "missing_path"
@@ -48,7 +49,7 @@ class Uses(Numbers):
                 yield Candidate(f"path {index}", "missing_path", f"add the gradient of {which[:-1]}")
             elif alike(-self.error, part):
                 yield Candidate(f"twice {index}", "path_twice", f"take the gradient of {which} out once")
-            elif alike(self.given, part):
+            elif alike(self.given, part) and not decays:
                 yield Candidate(f"only {index}", "missing_path", f"only {which} counts; add the others")
                 yield Candidate(f"only {index - len(parts)}", "missing_path", f"only {which} counts; add the others")
             elif self._several(part) and not self._cut_out and (times := self._times(part)) is not None:
