@@ -166,11 +166,12 @@ def test_board_serves_and_ends(run_folder: Path, number: int, status: int) -> No
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        line, hint = process.stdout.readline(), process.stdout.readline()
-        told = re.search(r" at http://localhost:(\d+)/\?smoothing=0#timeseries ", line)
-        assert told is not None, line + process.communicate(timeout=60)[1]
+        lines = [process.stdout.readline() for _ in range(6)]
+        told = re.search(r"^  http://localhost:(\d+)/\?smoothing=0#timeseries$", lines[1])
+        assert told is not None, "".join(lines) + process.communicate(timeout=60)[1]
         port = int(told[1])
-        assert f"`ssh -L {port}:localhost:{port} " in hint
+        assert lines[5].startswith(f"  ssh -L {port}:localhost:{port} ")
+        assert all(len(line) <= 81 for line in lines[1:])
         assert get(port, "/data/environment")["data_location"] == str(run_folder if run else run_folder.parent)
         family = psutil.Process(process.pid).children(recursive=True)
         assert family

@@ -199,7 +199,10 @@ def _invitation(logdir: Path, port: int) -> str:
         user = "user"
     # without smoothing: it hides a gap of a single step
     return (
-        f"TensorBoard shows {place(logdir)} at http://localhost:{port}/?smoothing=0#timeseries (Ctrl-C ends it).\n"
-        f"From another machine, run `ssh -L {port}:localhost:{port} {user}@{socket.gethostname()}` there first.\n"
-        f"Manual against autograd on one page: http://localhost:{port}/?smoothing=0#custom_scalars&_smoothingWeight=0"
+        f"TensorBoard shows {place(logdir)} (Ctrl-C ends it) at\n"
+        f"  http://localhost:{port}/?smoothing=0#timeseries\n"
+        "and manual against autograd on one page at\n"
+        f"  http://localhost:{port}/?smoothing=0#custom_scalars&_smoothingWeight=0\n"
+        "From another machine, run this there first:\n"
+        f"  ssh -L {port}:localhost:{port} {user}@{socket.gethostname()}"
     )
