@@ -29,7 +29,7 @@ def anew(site: Site) -> Iterator[Proposal]:
         if len(before.targets) == 1 and isinstance(target, ast.Name) and _writes(loop, target.id):
             first = ast.copy_location(ast.Assign(before.targets, before.value), loop.body[0])
             begun = ast.For(loop.target, loop.iter, [first, *loop.body], loop.orelse)
-            begun.begins = first  # type: ignore[attr-defined]
+            begun.begins = first  # type: ignore[attr-defined]  # told with the head of the loop: `shown` reads it
             yield Proposal(ast.copy_location(begun, loop), "", 0.0, f"begin {target.id}")
 
 

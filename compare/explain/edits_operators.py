@@ -40,14 +40,12 @@ def operator(site: Site) -> Iterator[Proposal]:
         else:
             yield Proposal(binary(node.left, op, node.right), cause, 0.0, key)
             if isinstance(op, ast.MatMult):
-                for left, right in ((True, False), (False, True)):
-                    first = attribute(node.left, "T") if left else node.left
-                    second = attribute(node.right, "T") if right else node.right
-                    yield Proposal(binary(first, op, second), cause, 0.3, f"{key} T")
-                for left, right in ((True, False), (False, True)):
-                    first = attribute(node.right, "T") if left else node.right
-                    second = attribute(node.left, "T") if right else node.left
-                    yield Proposal(binary(first, op, second), cause, 0.4, f"{key} T exchanged")
+                for a, b, cost, exchanged in (
+                    (node.left, node.right, 0.3, ""),
+                    (node.right, node.left, 0.4, " exchanged"),
+                ):
+                    for first, second in ((attribute(a, "T"), b), (a, attribute(b, "T"))):
+                        yield Proposal(binary(first, op, second), cause, cost, f"{key} T{exchanged}")
 
 
 def _lost_bracket(site: Site) -> str:
