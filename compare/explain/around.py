@@ -140,10 +140,17 @@ class Around:
 
     def evaluated(self, node: ast.expr, place: Place, k: int, visit: int) -> Any:
         """What another expression would be at a place; None where it cannot be told."""
-        visits = self.traced.names(place.node)
-        space = self.trial.outside | visits[visit] if visits else self.snapshots[k]
+        return self._value(node, self.traced.names(place.node), self.snapshots[k], visit)
+
+    def there(self, node: ast.expr, statement: ast.stmt, visit: int) -> Any:
+        """What an expression would be in a statement; None where it cannot be told."""
+        at = self.trial.statements.index(statement) if statement in self.trial.statements else 0
+        return self._value(node, self.traced.spaces.get(id(statement), []), self.snapshots[at], visit)
+
+    def _value(self, node: ast.expr, visits: list[dict[str, Any]], space: dict[str, Any], visit: int) -> Any:
+        inside = self.trial.outside | visits[min(visit, len(visits) - 1)] if visits else dict(space)
         try:
             with torch.no_grad():
-                return eval(compile(ast.Expression(node), "<value>", "eval"), dict(space))
+                return eval(compile(ast.Expression(node), "<value>", "eval"), inside)
         except Exception:  # it may be refused in any way
             return None

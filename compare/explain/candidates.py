@@ -22,6 +22,7 @@ from compare.explain.numpy_style import in_numpy
 from compare.explain.reach import Reach
 from compare.explain.refused import apart, elsewhere, passed, position, returned, returns_all
 from compare.explain.site import Site
+from compare.explain.suspects import COST, FEEDS, OPEN, SETTLED, SUSPECT, Suspects
 from compare.explain.syntax import Place, places
 from compare.explain.trial import RESULT, Trial, gradient, own
 
@@ -33,6 +34,7 @@ ARITHMETIC = (
 SCALING = ("wrong_factor", "mean_twice", "missing_mean", "wrong_count", "order_of_operations", "extra_derivative")
 EDITED = tuple({kind for edit in EDITS for kind in edit.pattern})
 LIKELY = 2.0  # cost of an edit up to which it is looked for everywhere before any other
+PER_SITE = 40  # candidates, about
 MOST = 40_000  # candidates of one step
 REPEATED = 24  # places where one edit applies, beyond which it is not tried at all of them at once
 
@@ -61,15 +63,35 @@ class Candidates:
         self.snapshots: list[dict[str, Any]] = []  # before each statement, and after the last
         self.upstream: dict[str, Tensor | None] = {}  # the deltas that the step was handed
         self.after: dict[str, Tensor] = {}  # what steps that are right have to give once this one is
+        self.affordable = math.inf  # candidates for which there is time: of more, those at suspects come first
         self.until = math.inf  # by time.monotonic(): no further edits are proposed
+        self.flowing: list[Tensor] = []  # the gradients that the forward's graph has on its edges
         self.floor = 0.0  # what rounding leaves of a gradient that is zero
         self.averages: frozenset[float] = frozenset()  # numbers that the forward divides by
         self.decay: float | None = None  # what the gradient lacks is this times the input itself
         self.together: set[str] = set()  # other wrong steps that the same edit has to mend
 
-    def ordered(self, like: list[str]) -> list[Candidate]:
-        """Every candidate, likeliest first: single edits, and one edit at all the places where it applies."""
-        singles = list(itertools.islice(self.singles(), MOST))
+    def ordered(self, like: list[str]) -> Iterator[Candidate]:
+        """Every candidate, likeliest first: single edits, and one edit at all the places where it applies.
+
+        Where there is no time for all of them, those at suspects come first.
+        """
+        sites = self._ranked()
+        if PER_SITE * len(sites) <= self.affordable:
+            yield from self._sorted(list(itertools.islice(self._proposals(sites), MOST)), like)
+            return
+        later: list[Candidate] = []
+        for ranks in ((SUSPECT,), (FEEDS,), (OPEN, SETTLED)):
+            some = [site for site in sites if site[3] in ranks]
+            first = []
+            for candidate in itertools.islice(self._proposals(some), MOST):
+                (site, proposal), statement = candidate.changes[0], self.trial.statements[candidate.statements[0]]
+                mends = ranks[0] > FEEDS or self.suspects.mends(site.place, proposal.new, statement)
+                (first if mends else later).append(candidate)
+            yield from self._sorted(first, like)
+        yield from self._sorted(later, like)
+
+    def _sorted(self, singles: list[Candidate], like: list[str]) -> list[Candidate]:
         for candidate in singles:
             if candidate.kind in like:
                 candidate.cost -= 6.0
@@ -89,12 +111,21 @@ class Candidates:
 
     def singles(self) -> Iterator[Candidate]:
         """Every edit at every place that may be edited: the likely kinds of edit everywhere first."""
-        sites = list(self._sites())
+        yield from self._proposals(self._ranked())
+
+    def _proposals(self, sites: list[tuple[Site, int, float, int]]) -> Iterator[Candidate]:
         for likely in (True, False):
-            for site, k, far in sites:
+            for site, k, far, rank in sites:
                 if time.monotonic() > self.until:
                     return
-                yield from self._proposed(site, k, far, likely)
+                yield from self._proposed(site, k, far + COST[rank], likely)
+
+    def _ranked(self) -> list[tuple[Site, int, float, int]]:
+        """The places that may be edited, likeliest first, each with its statement, distance and rank."""
+        sites = list(self._sites())
+        self.suspects = Suspects(self.around, self.flowing)
+        ranked = [(site, k, far, self.suspects.rank(site.place, self.trial.statements[k])) for site, k, far in sites]
+        return sorted(ranked, key=lambda each: each[3])
 
     def _sites(self) -> Iterator[tuple[Site, int, float]]:
         """The places that may be edited, with the number of their statement, and how far they are from the end."""

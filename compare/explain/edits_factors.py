@@ -18,6 +18,8 @@ BY_CHANCE = 0.3  # what a size costs that is a small number as well, where nothi
 def factor(site: Site) -> Iterator[Proposal]:
     """x * t and x / t for x: a derivative, a mask, a tensor, a size, a number."""
     node, reach = site.node, site.reach
+    if site.turned:
+        yield from _turned(site)
     if not site.is_value or _within_product(site):
         return
     here = 0.0 if site.whole else 0.7
@@ -57,6 +59,14 @@ def factor(site: Site) -> Iterator[Proposal]:
         if site.takes(term.value) and term.text != own:
             t = parsed(term.text)
             yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + 0.9, f"* {term.text}{at}")
+
+
+def _turned(site: Site) -> Iterator[Proposal]:
+    """(a * t).T for a.T: what is handed through a gate or a mask before it meets a weight."""
+    for term in site.reach.plain:
+        if site.takes(term.value) and term.text != ast.unparse(site.node):
+            new = binary(site.node, ast.Mult(), parsed(term.text))
+            yield Proposal(new, _cause(site, term, "*"), 1.2, f"* {term.text} turned")
 
 
 def _spread(site: Site, here: float) -> Iterator[Proposal]:

@@ -53,7 +53,7 @@ class Named:
         nested: bool = False,
         fixed: Collection[str] = (),
     ) -> None:
-        self.spellings, self.most = (1, PRODUCTS // 8) if nested else (4, PRODUCTS)
+        self.spellings, self.most = (1, PRODUCTS // 2) if nested else (4, PRODUCTS)
         self.fixed = fixed  # numbers that the forward is given: no sizes, if they are equal to one
         self.target = target
         self.inputs = inputs

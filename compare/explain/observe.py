@@ -17,7 +17,7 @@ from compare.check.evaluate import traced
 from compare.check.hooks import Forward, Graph
 from compare.check.scale import Convention
 from compare.explain.named import tensor
-from compare.explain.paths import divisors, makers, node_of
+from compare.explain.paths import divisors, flowing, makers, node_of
 
 ROUNDING = 1e-14  # of the largest gradient
 
@@ -55,6 +55,15 @@ class Observation:
     def averages(self) -> frozenset[float]:
         """The numbers that J is divided by on its way, in a mean or by itself."""
         return divisors(self.graph.J)
+
+    @functools.cached_property
+    def flowing(self) -> list[Tensor]:
+        """What autograd passes along each edge of the graph, given the deltas that the backward gives."""
+        usable = {n: g / self.scale.get(n, 1.0) for n, g in self.given.items() if n in self.local}
+        usable = {n: g for n, g in usable.items() if bool(torch.isfinite(g).all())}
+        plain = flowing(self.graph, usable)
+        factors = {f for f in self.scale.values() if f != 1.0}
+        return plain + [f * each for f in sorted(factors) for each in plain]
 
     def alike(self, a: Tensor, b: Tensor) -> bool:
         """Whether two gradients are the same formula's here."""

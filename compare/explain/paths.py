@@ -12,6 +12,7 @@ from torch import Tensor
 from compare.check.hooks import Graph
 
 NODES = 20_000  # of a graph that is walked
+FLOWING = 200_000  # numbers that are kept of what flows through a graph
 
 
 def node_of(tensor: Tensor) -> Any:
@@ -64,6 +65,28 @@ def contributions(graph: Graph, target: str, deltas: Mapping[str, Tensor]) -> li
         for handle in handles:
             handle.remove()
     return [each for each in found if each[0].shape == tensor.shape]
+
+
+def flowing(graph: Graph, deltas: Mapping[str, Tensor]) -> list[Tensor]:
+    """What the graph passes along each of its edges, given these deltas; of a large graph, the part nearest to J."""
+    found: list[Tensor] = []
+    numbers = 0
+
+    def take(inputs: Any, outputs: Any) -> None:
+        nonlocal numbers
+        for gradient in (*outputs, *inputs):
+            if gradient is not None and 1 < gradient.numel() and numbers + gradient.numel() <= FLOWING:
+                if not any(gradient.shape == other.shape and torch.equal(gradient, other) for other in found[-8:]):
+                    found.append(gradient.detach().clone())
+                    numbers += gradient.numel()
+
+    handles = [node.register_hook(take) for node in makers(graph.J)]
+    try:
+        graph.gradients(deltas)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [each for each in found if each.is_floating_point()]
 
 
 def divisors(tensor: Tensor) -> frozenset[float]:

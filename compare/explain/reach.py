@@ -148,7 +148,10 @@ class Reach(Named):
 
     def _matrix_products(self, shape: tuple[int, ...]) -> Iterator[Term]:
         tensors = [(n, a) for n, a in self.tensors.items() if a.ndim == 2]
-        for (n, a), (k, b) in itertools.product(tensors, tensors):
+        own = [n for n, _ in tensors if plain(n) not in self.quantities]
+        # a delta that was made here times a quantity of the forward is the likeliest path
+        both = sorted(itertools.product(tensors, tensors), key=lambda p: (p[0][0] in own) == (p[1][0] in own))
+        for (n, a), (k, b) in both:
             for left, first in ((n, a), (f"{n}.T", a.T)):
                 for right, second in ((k, b), (f"{k}.T", b.T)):
                     if first.shape[1] == second.shape[0] and (first.shape[0], second.shape[1]) == shape:

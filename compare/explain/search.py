@@ -57,6 +57,7 @@ class Search(Candidates):
                     self.trial, self.target, self.expected, self.inputs, self.quantities, self.deltas, self.others
                 )
                 second.upstream, second.after, second.floor = self.upstream, self.after, self.floor
+                second.flowing = self.flowing
                 second.averages = self.averages
                 before = shown([(site.place, proposal.new) for site, proposal in first.changes], self.trial)
                 found = second._round(time.monotonic() + share, [], pair=True)
@@ -75,6 +76,7 @@ class Search(Candidates):
     def _round(self, deadline: float, like: list[str], pair: bool = False) -> list[Found]:
         started = time.monotonic()
         self.snapshots = self.trial.snapshots()
+        self.affordable = (deadline - started) / (time.monotonic() - started)
         result = self.snapshots[-1].get(RESULT)
         if not isinstance(result, Mapping):
             return []

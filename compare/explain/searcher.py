@@ -108,6 +108,7 @@ class Searcher:
             "averages": sorted(seen.averages),
             "decay": seen.decay(target),
             "floor": seen.floor,
+            "flowing": seen.flowing,
             "like": like,
             "others": [(o.values, o.local[target], o.floor) for o in others if target in o.local],
             "seconds": seconds,

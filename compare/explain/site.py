@@ -111,6 +111,13 @@ class Site:
             return False
         return not (isinstance(node, ast.Call) and isinstance(self.place.parent, ast.Expr | ast.For))
 
+    @cached_property
+    def turned(self) -> bool:
+        """Whether the expression is an array that is read as its transpose, as the a of `a.T @ dz`."""
+        above = self.place.parent
+        named = isinstance(self.node, ast.Name | ast.Subscript) and self.shape is not None
+        return named and isinstance(above, ast.Attribute) and above.attr in ("T", "mT")
+
     def takes(self, value: Tensor) -> bool:
         """Whether a factor leaves the shape of the expression as it is; True where neither is known."""
         if self.shape is None:

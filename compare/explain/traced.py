@@ -8,13 +8,14 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from compare.explain.trial import TooSlow, Trial, own
 
 VISITS = 6  # of one statement that are kept: the first steps of a loop, the first calls of a function
-SEE, HERE, LOCALS = "__see__", "__here__", "__locals__"
+SEE, HERE, LOCALS, AT = "__see__", "__here__", "__locals__", "__at__"
 
 
 class Traced:
@@ -28,6 +29,10 @@ class Traced:
         self.values: dict[int, list[Any]] = {}
         self.spaces: dict[int, list[dict[str, Any]]] = {}
         self.statement: dict[int, int] = {}  # node: the nested statement that holds it
+        self.ran: list[tuple[ast.stmt, int]] = []  # statements in the order in which they ran, with their visits
+        self.watching: list[ast.stmt] = [s for each in trial.statements for s in (each, *_nested(each))]
+        self._own = {id(s): s for s in self.watching}
+        self._times: Counter[int] = Counter()
         self.watched: set[int] = set()
         self.function: dict[int, list[ast.stmt]] = {}  # node: the body of the function that holds it
         self.parameters: dict[int, set[str]] = {}  # node: those of the function that holds it
@@ -35,15 +40,15 @@ class Traced:
         self.whole = self._run(trial)
 
     def _run(self, trial: Trial) -> bool:
-        inside = trial.arguments() | {SEE: self._see, HERE: self._here, LOCALS: builtins.locals}
+        inside = trial.arguments() | {SEE: self._see, HERE: self._here, LOCALS: builtins.locals, AT: self._at}
         try:
-            codes = [compile(ast.Module([self._watched(s)], []), "<traced>", "exec") for s in trial.statements]
+            codes = [compile(ast.Module(self._watched(s), []), "<traced>", "exec") for s in trial.statements]
             trial.run(0, inside, list(codes))
         except (TooSlow, Exception):  # what was seen until then is still of use
             return False
         return True
 
-    def _watched(self, statement: ast.stmt) -> ast.stmt:
+    def _watched(self, statement: ast.stmt) -> list[ast.stmt]:
         twin = copy.deepcopy(statement)
         for node, other in zip(ast.walk(statement), ast.walk(twin), strict=True):
             other.number = id(node)  # type: ignore[attr-defined]
@@ -57,7 +62,13 @@ class Traced:
                 self.statement[id(node)] = id(nested)
         watching = _Watch(self.watched).visit(twin)
         assert isinstance(watching, ast.stmt)
-        return ast.fix_missing_locations(watching)
+        at = ast.Expr(ast.Call(ast.Name(AT, ast.Load()), [ast.Constant(id(statement))], []))
+        return [ast.fix_missing_locations(ast.copy_location(at, statement)), ast.fix_missing_locations(watching)]
+
+    def _at(self, number: int) -> None:
+        if self._times[number] < VISITS:
+            self.ran.append((self._own[number], self._times[number]))
+        self._times[number] += 1
 
     def _see(self, number: int, value: Any) -> Any:
         seen = self.values.setdefault(number, [])
@@ -66,6 +77,7 @@ class Traced:
         return value
 
     def _here(self, number: int, names: dict[str, Any]) -> None:
+        self._at(number)
         seen = self.spaces.setdefault(number, [])
         if len(seen) < VISITS:
             made: dict[int, Any] = {}

@@ -1,0 +1,191 @@
+"""Where in a backward the mistake can be: what it computes is held against the gradients of the forward's graph.
+
+A value that autograd passes along an edge of its graph is right. What is computed from right gradients and is none
+itself is suspect, and what is computed from that only inherits its error. Child process only.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compare.explain.around import Around
+from compare.explain.named import tensor
+from compare.explain.syntax import Place, base, names
+
+CLOSE = 1e-9  # relative: nearer than formulas that differ are by chance
+# what made something else of what is right; what it read that is no gradient; what nothing is known of; what is right
+SUSPECT, FEEDS, OPEN, SETTLED = range(4)
+COST = {SUSPECT: 0.0, FEEDS: 0.0, OPEN: 0.3, SETTLED: 1.5}  # of an edit there
+RIGHT, PARTIAL, WRONG = "right", "partial", "wrong"  # a gradient; the sum of some on their way to one; none of these
+
+
+class Suspects:
+    """What the expressions of a backward are, statement by statement in the order in which they ran."""
+
+    def __init__(self, around: Around, flowing: Sequence[Tensor]) -> None:
+        self.around, self.traced = around, around.traced
+        alike: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+        for gradient in flowing:
+            alike[_shape(gradient)].append(gradient.double().reshape(-1))
+        self.flowing = {shape: torch.stack(some) for shape, some in alike.items()}
+        self.known: dict[str, str] = {}  # what a name holds at the moment; nothing of what is no gradient
+        self.right: dict[int, list[bool]] = {}  # by expression, visit by visit
+        self.handed: dict[int, list[bool]] = defaultdict(list)  # by statement: whether it was handed what is right
+        # statements that made something else of what is right: on which visit first, and what the names held then
+        self.suspects: dict[int, tuple[ast.stmt, int, dict[str, str]]] = {}
+        if self.flowing:
+            for statement, visit in self.traced.ran:
+                self._follow(statement, visit)
+        self.settled = {id(node) for statement in self.traced.watching for node in self._settled(statement)}
+
+    def rank(self, place: Place, statement: ast.stmt) -> int:
+        """How likely a mistake is at a place: what is right would be undone, and what inherits an error has none."""
+        at = _statement(place, statement)
+        handed = self.handed.get(id(at), [])
+        if (handed and not any(handed)) or any(id(above) in self.settled for above in place.above):
+            return SETTLED
+        if id(at) in self.suspects or not self.suspects:
+            return SUSPECT
+        return FEEDS if any(self._read_from(at)) else OPEN
+
+    def _read_from(self, statement: ast.stmt) -> Iterator[tuple[str, ast.stmt]]:
+        """The names that a statement assigns, with the suspects that read them."""
+        made = {target.id for target, _ in _assigned(statement) if isinstance(target, ast.Name)}
+        for other, _, _ in self.suspects.values():
+            for _, value in _assigned(other):
+                yield from ((name, other) for name in made & names(value))
+
+    def mends(self, place: Place, new: Any, top: ast.stmt) -> bool:
+        """Whether a suspect computes a gradient of the graph, or a part of one, with `new` at a place; True if open."""
+        at = _statement(place, top)
+        if place.node is at:
+            return True
+        place.put(new)
+        try:
+            if id(at) in self.suspects:
+                return self._computes(at)
+            made = {target.id: value for target, value in _assigned(at) if isinstance(target, ast.Name)}
+            return any(self._computes(other, name, made[name]) for name, other in self._read_from(at))
+        finally:
+            place.put(place.node)
+
+    def _computes(self, statement: ast.stmt, name: str = "", made: ast.expr | None = None) -> bool:
+        """Whether a suspect, reading `made` for a name, is a gradient of the graph or a sum of some."""
+        _, visit, known = self.suspects[id(statement)]
+        terms = [term for _, value in _assigned(statement) for term in _terms(value)]
+        if made is not None:
+            terms = [_Read(name, made).visit(copy.deepcopy(term)) for term in terms]
+        return all(
+            (isinstance(term, ast.Name) and known.get(term.id) in (RIGHT, PARTIAL))
+            or self._flows(self.around.there(term, statement, visit))
+            for term in terms
+        )
+
+    def _follow(self, statement: ast.stmt, visit: int) -> None:
+        pairs = list(_assigned(statement))
+        kinds = [self._kind(value, visit) for _, value in pairs]
+        self.handed[id(statement)].append(any(right for _, right in kinds))
+        for (target, _), (kind, right) in zip(pairs, kinds, strict=True):
+            if right and kind in (PARTIAL, WRONG):
+                self.suspects.setdefault(id(statement), (statement, visit, dict(self.known)))
+            if isinstance(statement, ast.AugAssign) or isinstance(target, ast.Subscript):
+                kind = WRONG if WRONG in (kind, self.known.get(base(target), "")) else kind
+            if target is not None and (name := base(target)):
+                self.known[name] = kind
+
+    def _kind(self, value: ast.expr, visit: int) -> tuple[str, bool]:
+        """What an expression is, and whether all that it was handed is right, as far as it can be told."""
+        if self._is_right(value, visit):
+            return RIGHT, True
+        read = {self.known.get(name, "") for name in names(value)}
+        if WRONG in read:
+            return WRONG, False
+        if all(self._is_right(term, visit) or self._partial(term) for term in _terms(value)):
+            return PARTIAL, True
+        if PARTIAL in read:
+            return WRONG, False
+        return (WRONG if RIGHT in read else ""), True
+
+    def _partial(self, term: ast.expr) -> bool:
+        return isinstance(term, ast.Name) and self.known.get(term.id) in (RIGHT, PARTIAL)
+
+    def _is_right(self, node: ast.expr, visit: int) -> bool:
+        seen = self._seen(node)
+        return visit < len(seen) and seen[visit]
+
+    def _seen(self, node: ast.expr) -> list[bool]:
+        """Whether an expression was a gradient of the graph, visit by visit."""
+        if id(node) not in self.right:
+            self.right[id(node)] = [self._flows(value) for value in self.traced.values.get(id(node), ())]
+        return self.right[id(node)]
+
+    def _flows(self, value: object) -> bool:
+        own = tensor(value)
+        if own is None or own.numel() < 2 or (gradients := self.flowing.get(_shape(own))) is None:
+            return False
+        own = own.reshape(-1)
+        if bool((own == own[0]).all()):
+            return False  # a constant, such as 1/m, is found everywhere
+        return bool(((gradients - own).abs().amax(1) <= CLOSE * float(own.abs().max())).any())
+
+    def _settled(self, statement: ast.stmt) -> Iterator[ast.expr]:
+        """The expressions of a statement that were gradients of the graph whenever it was handed what is right."""
+        handed = self.handed.get(id(statement), [])
+        for _, value in _assigned(statement) if any(handed) else ():
+            for node in ast.walk(value):
+                if isinstance(node, ast.expr) and any(seen := self._seen(node)):
+                    if all(seen) or (
+                        len(seen) == len(handed) and all(s for s, h in zip(seen, handed, strict=True) if h)
+                    ):
+                        yield node
+
+
+class _Read(ast.NodeTransformer):
+    """Puts an expression in place of a name."""
+
+    def __init__(self, name: str, made: ast.expr) -> None:
+        self.name, self.made = name, made
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self.made if node.id == self.name else node
+
+
+def _statement(place: Place, top: ast.stmt) -> ast.stmt:
+    """The innermost statement that holds a place."""
+    return next((s for s in (place.node, *reversed(place.above)) if isinstance(s, ast.stmt)), top)
+
+
+def _assigned(statement: ast.stmt) -> Iterator[tuple[ast.expr | None, ast.expr]]:
+    """What a statement computes, and what it is assigned to; None where it is returned."""
+    value = getattr(statement, "value", None)
+    if not isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return) or value is None:
+        return
+    target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+    if isinstance(value, ast.Tuple) and isinstance(target, ast.Tuple) and len(value.elts) == len(target.elts):
+        yield from zip(target.elts, value.elts, strict=True)
+    elif isinstance(value, ast.Dict | ast.Tuple):
+        for entry in value.values if isinstance(value, ast.Dict) else value.elts:
+            yield None, entry
+    elif isinstance(target, ast.Tuple):
+        for each in target.elts:
+            yield each, value
+    else:
+        yield target, value
+
+
+def _terms(value: ast.expr) -> list[ast.expr]:
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add | ast.Sub):
+        return [*_terms(value.left), *_terms(value.right)]
+    return [value]
+
+
+def _shape(value: Tensor) -> tuple[int, ...]:
+    """A shape without the axes of size one."""
+    return tuple(size for size in value.shape if size != 1)
