@@ -63,7 +63,9 @@ class Observation:
         usable = {n: g for n, g in usable.items() if bool(torch.isfinite(g).all())}
         plain = flowing(self.graph, usable)
         factors = {f for f in self.scale.values() if f != 1.0}
-        return plain + [f * each for f in sorted(factors) for each in plain]
+        every = plain + [f * each for f in sorted(factors) for each in plain]
+        wrong = [g for n, g in self.given.items() if n not in self.right]  # another's gradient, or what was handed on
+        return [each for each in every if not any(self.alike(each, g) for g in wrong)]
 
     def alike(self, a: Tensor, b: Tensor) -> bool:
         """Whether two gradients are the same formula's here."""
