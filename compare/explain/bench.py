@@ -61,7 +61,7 @@ class Bench:
             [Elsewhere(dict(values), expected.double(), floor) for values, expected, floor in asked["others"]],
         )
         search.after = {name: expected.double() for name, expected in asked["after"].items()}
-        search.floor, search.flowing = asked["floor"], asked["flowing"]
+        search.floor, (search.flowing, search.off) = asked["floor"], asked["flowing"]
         search.together, search.decay = set(asked["together"]), asked["decay"]
         search.averages = frozenset(asked["averages"])
         self.found = search.find(asked["seconds"], asked["like"])

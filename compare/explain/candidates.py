@@ -22,7 +22,7 @@ from compare.explain.numpy_style import in_numpy
 from compare.explain.reach import Reach
 from compare.explain.refused import apart, elsewhere, passed, position, returned, returns_all
 from compare.explain.site import Site
-from compare.explain.suspects import COST, FEEDS, OPEN, SETTLED, SUSPECT, Suspects
+from compare.explain.suspects import FEEDS, OPEN, SETTLED, SUSPECT, Suspects
 from compare.explain.syntax import Place, places
 from compare.explain.trial import RESULT, Trial, gradient, own
 
@@ -34,7 +34,7 @@ ARITHMETIC = (
 SCALING = ("wrong_factor", "mean_twice", "missing_mean", "wrong_count", "order_of_operations", "extra_derivative")
 EDITED = tuple({kind for edit in EDITS for kind in edit.pattern})
 LIKELY = 2.0  # cost of an edit up to which it is looked for everywhere before any other
-PER_SITE = 40  # candidates, about
+PER_SITE = 100  # candidates, about
 MOST = 40_000  # candidates of one step
 REPEATED = 24  # places where one edit applies, beyond which it is not tried at all of them at once
 
@@ -66,19 +66,21 @@ class Candidates:
         self.affordable = math.inf  # candidates for which there is time: of more, those at suspects come first
         self.until = math.inf  # by time.monotonic(): no further edits are proposed
         self.flowing: list[Tensor] = []  # the gradients that the forward's graph has on its edges
+        self.off: list[Tensor] = []  # the gradients that are given wrong
         self.floor = 0.0  # what rounding leaves of a gradient that is zero
         self.averages: frozenset[float] = frozenset()  # numbers that the forward divides by
         self.decay: float | None = None  # what the gradient lacks is this times the input itself
         self.together: set[str] = set()  # other wrong steps that the same edit has to mend
 
-    def ordered(self, like: list[str]) -> Iterator[Candidate]:
-        """Every candidate, likeliest first: single edits, and one edit at all the places where it applies.
+    def batches(self, like: list[str]) -> Iterator[list[Candidate]]:
+        """The candidates, likeliest first: single edits, and one edit at all the places where it applies.
 
-        Where there is no time for all of them, those at suspects come first.
+        Where there is no time for all of them, those that mend a suspect come first: a later batch is for when nothing
+        was found in the ones before.
         """
         sites = self._ranked()
         if PER_SITE * len(sites) <= self.affordable:
-            yield from self._sorted(list(itertools.islice(self._proposals(sites), MOST)), like)
+            yield self._sorted(list(itertools.islice(self._proposals(sites), MOST)), like)
             return
         later: list[Candidate] = []
         for ranks in ((SUSPECT,), (FEEDS,), (OPEN, SETTLED)):
@@ -88,8 +90,8 @@ class Candidates:
                 (site, proposal), statement = candidate.changes[0], self.trial.statements[candidate.statements[0]]
                 mends = ranks[0] > FEEDS or self.suspects.mends(site.place, proposal.new, statement)
                 (first if mends else later).append(candidate)
-            yield from self._sorted(first, like)
-        yield from self._sorted(later, like)
+            yield self._sorted(first, like)
+        yield self._sorted(later, like)
 
     def _sorted(self, singles: list[Candidate], like: list[str]) -> list[Candidate]:
         for candidate in singles:
@@ -115,15 +117,15 @@ class Candidates:
 
     def _proposals(self, sites: list[tuple[Site, int, float, int]]) -> Iterator[Candidate]:
         for likely in (True, False):
-            for site, k, far, rank in sites:
+            for site, k, far, _ in sites:
                 if time.monotonic() > self.until:
                     return
-                yield from self._proposed(site, k, far + COST[rank], likely)
+                yield from self._proposed(site, k, far, likely)
 
     def _ranked(self) -> list[tuple[Site, int, float, int]]:
         """The places that may be edited, likeliest first, each with its statement, distance and rank."""
         sites = list(self._sites())
-        self.suspects = Suspects(self.around, self.flowing)
+        self.suspects = Suspects(self.around, self.flowing, self.off)
         ranked = [(site, k, far, self.suspects.rank(site.place, self.trial.statements[k])) for site, k, far in sites]
         return sorted(ranked, key=lambda each: each[3])
 

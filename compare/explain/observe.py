@@ -57,15 +57,16 @@ class Observation:
         return divisors(self.graph.J)
 
     @functools.cached_property
-    def flowing(self) -> list[Tensor]:
-        """What autograd passes along each edge of the graph, given the deltas that the backward gives."""
+    def flowing(self) -> tuple[list[Tensor], list[Tensor]]:
+        """What autograd passes along each edge of the graph, given the deltas that are given; and what is given wrong."""
         usable = {n: g / self.scale.get(n, 1.0) for n, g in self.given.items() if n in self.local}
         usable = {n: g for n, g in usable.items() if bool(torch.isfinite(g).all())}
         plain = flowing(self.graph, usable)
         factors = {f for f in self.scale.values() if f != 1.0}
         every = plain + [f * each for f in sorted(factors) for each in plain]
-        wrong = [g for n, g in self.given.items() if n not in self.right]  # another's gradient, or what was handed on
-        return [each for each in every if not any(self.alike(each, g) for g in wrong)]
+        wrong = [g for n, g in self.given.items() if n in self.local and n not in self.right]
+        # what is given wrong may be another's gradient, or is handed on
+        return [each for each in every if not any(self.alike(each, g) for g in wrong)], wrong
 
     def alike(self, a: Tensor, b: Tensor) -> bool:
         """Whether two gradients are the same formula's here."""

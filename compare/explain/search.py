@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
@@ -57,7 +57,7 @@ class Search(Candidates):
                     self.trial, self.target, self.expected, self.inputs, self.quantities, self.deltas, self.others
                 )
                 second.upstream, second.after, second.floor = self.upstream, self.after, self.floor
-                second.flowing = self.flowing
+                second.flowing, second.off = self.flowing, self.off
                 second.averages = self.averages
                 before = shown([(site.place, proposal.new) for site, proposal in first.changes], self.trial)
                 found = second._round(time.monotonic() + share, [], pair=True)
@@ -87,9 +87,8 @@ class Search(Candidates):
         if self.start_error <= CLOSE:
             return []  # it differs by rounding alone: no edit can be told from another
         self.until = started + 0.5 * (deadline - started)
-        candidates = self.ordered(like)
         found: list[tuple[float, Found]] = []
-        for position, candidate in enumerate(candidates):
+        for position, candidate in enumerate(self._until_found(like, found)):
             if time.monotonic() > deadline:
                 break
             if pair and position > 2000:
@@ -104,6 +103,12 @@ class Search(Candidates):
                     deadline = min(deadline, now + max(LONGER, 0.3 * (now - started)))
                 found.append((candidate.cost, repaired))
         return [each for _, each in found]
+
+    def _until_found(self, like: list[str], found: Sequence[Any]) -> Iterator[Candidate]:
+        for batch in self.batches(like):
+            if found:
+                return
+            yield from batch
 
     def every(self, snapshots: list[dict[str, Any]]) -> list[Candidate]:
         """Every single edit of the statements that feed the target, whatever it does."""

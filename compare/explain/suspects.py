@@ -20,25 +20,23 @@ from compare.explain.named import tensor
 from compare.explain.syntax import Place, base, names
 
 CLOSE = 1e-9  # relative: nearer than formulas that differ are by chance
-# what made something else of what is right; what it read that is no gradient; what nothing is known of; what is right
+# what made something else of what is right; a part of a sum, and what suspects read that is no gradient; what nothing
+# is known of; what is right
 SUSPECT, FEEDS, OPEN, SETTLED = range(4)
-COST = {SUSPECT: 0.0, FEEDS: 0.0, OPEN: 0.3, SETTLED: 1.5}  # of an edit there
 RIGHT, PARTIAL, WRONG = "right", "partial", "wrong"  # a gradient; the sum of some on their way to one; none of these
 
 
 class Suspects:
     """What the expressions of a backward are, statement by statement in the order in which they ran."""
 
-    def __init__(self, around: Around, flowing: Sequence[Tensor]) -> None:
+    def __init__(self, around: Around, flowing: Sequence[Tensor], off: Sequence[Tensor]) -> None:
         self.around, self.traced = around, around.traced
-        alike: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
-        for gradient in flowing:
-            alike[_shape(gradient)].append(gradient.double().reshape(-1))
-        self.flowing = {shape: torch.stack(some) for shape, some in alike.items()}
+        self.flowing, self.off = _by_shape(flowing), _by_shape(off)
         self.known: dict[str, str] = {}  # what a name holds at the moment; nothing of what is no gradient
         self.right: dict[int, list[bool]] = {}  # by expression, visit by visit
         self.handed: dict[int, list[bool]] = defaultdict(list)  # by statement: whether it was handed what is right
         # statements that made something else of what is right: on which visit first, and what the names held then
+        self.partial: set[int] = set()  # of these, what is the sum of some gradients
         self.suspects: dict[int, tuple[ast.stmt, int, dict[str, str]]] = {}
         if self.flowing:
             for statement, visit in self.traced.ran:
@@ -51,7 +49,9 @@ class Suspects:
         handed = self.handed.get(id(at), [])
         if (handed and not any(handed)) or any(id(above) in self.settled for above in place.above):
             return SETTLED
-        if id(at) in self.suspects or not self.suspects:
+        if id(at) in self.suspects:
+            return FEEDS if id(at) in self.partial and len(self.partial) < len(self.suspects) else SUSPECT
+        if not self.suspects:
             return SUSPECT
         return FEEDS if any(self._read_from(at)) else OPEN
 
@@ -70,23 +70,31 @@ class Suspects:
         place.put(new)
         try:
             if id(at) in self.suspects:
-                return self._computes(at)
+                return self._computes(at, (*place.above, new))
             made = {target.id: value for target, value in _assigned(at) if isinstance(target, ast.Name)}
-            return any(self._computes(other, name, made[name]) for name, other in self._read_from(at))
+            return any(self._computes(other, (), name, made[name]) for name, other in self._read_from(at))
         finally:
             place.put(place.node)
 
-    def _computes(self, statement: ast.stmt, name: str = "", made: ast.expr | None = None) -> bool:
+    def _computes(
+        self, statement: ast.stmt, edited: Sequence[ast.AST], name: str = "", made: ast.expr | None = None
+    ) -> bool:
         """Whether a suspect, reading `made` for a name, is a gradient of the graph or a sum of some."""
         _, visit, known = self.suspects[id(statement)]
-        terms = [term for _, value in _assigned(statement) for term in _terms(value)]
+        values = [value for _, value in _assigned(statement)]
+        untouched = {id(term) for value in values for term in _terms(value)} - {id(node) for node in edited}
         if made is not None:
-            terms = [_Read(name, made).visit(copy.deepcopy(term)) for term in terms]
-        return all(
-            (isinstance(term, ast.Name) and known.get(term.id) in (RIGHT, PARTIAL))
-            or self._flows(self.around.there(term, statement, visit))
-            for term in terms
-        )
+            values = [_Read(name, made).visit(copy.deepcopy(value)) for value in values]
+
+        def right(node: ast.expr) -> bool:
+            return _among(self.around.there(node, statement, visit), self.flowing)
+
+        def part(node: ast.expr) -> bool:
+            if isinstance(node, ast.Name) and known.get(node.id) in (RIGHT, PARTIAL):
+                return True
+            return self._is_right(node, visit) if id(node) in untouched else right(node)
+
+        return all(right(v) if len(terms := _terms(v)) == 1 else all(map(part, terms)) or right(v) for v in values)
 
     def _follow(self, statement: ast.stmt, visit: int) -> None:
         pairs = list(_assigned(statement))
@@ -94,6 +102,8 @@ class Suspects:
         self.handed[id(statement)].append(any(right for _, right in kinds))
         for (target, _), (kind, right) in zip(pairs, kinds, strict=True):
             if right and kind in (PARTIAL, WRONG):
+                if kind == PARTIAL and id(statement) not in self.suspects:
+                    self.partial.add(id(statement))
                 self.suspects.setdefault(id(statement), (statement, visit, dict(self.known)))
             if isinstance(statement, ast.AugAssign) or isinstance(target, ast.Subscript):
                 kind = WRONG if WRONG in (kind, self.known.get(base(target), "")) else kind
@@ -111,7 +121,8 @@ class Suspects:
             return PARTIAL, True
         if PARTIAL in read:
             return WRONG, False
-        return (WRONG if RIGHT in read else ""), True
+        off = any(_among(value, self.off) for value in self.traced.values.get(id(value), ())[visit : visit + 1])
+        return (WRONG if off or RIGHT in read else ""), True
 
     def _partial(self, term: ast.expr) -> bool:
         return isinstance(term, ast.Name) and self.known.get(term.id) in (RIGHT, PARTIAL)
@@ -123,17 +134,8 @@ class Suspects:
     def _seen(self, node: ast.expr) -> list[bool]:
         """Whether an expression was a gradient of the graph, visit by visit."""
         if id(node) not in self.right:
-            self.right[id(node)] = [self._flows(value) for value in self.traced.values.get(id(node), ())]
+            self.right[id(node)] = [_among(value, self.flowing) for value in self.traced.values.get(id(node), ())]
         return self.right[id(node)]
-
-    def _flows(self, value: object) -> bool:
-        own = tensor(value)
-        if own is None or own.numel() < 2 or (gradients := self.flowing.get(_shape(own))) is None:
-            return False
-        own = own.reshape(-1)
-        if bool((own == own[0]).all()):
-            return False  # a constant, such as 1/m, is found everywhere
-        return bool(((gradients - own).abs().amax(1) <= CLOSE * float(own.abs().max())).any())
 
     def _settled(self, statement: ast.stmt) -> Iterator[ast.expr]:
         """The expressions of a statement that were gradients of the graph whenever it was handed what is right."""
@@ -184,6 +186,25 @@ def _terms(value: ast.expr) -> list[ast.expr]:
     if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add | ast.Sub):
         return [*_terms(value.left), *_terms(value.right)]
     return [value]
+
+
+def _by_shape(gradients: Sequence[Tensor]) -> dict[tuple[int, ...], Tensor]:
+    """Gradients in rows of their entries, by their shapes."""
+    alike: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+    for gradient in gradients:
+        alike[_shape(gradient)].append(gradient.double().reshape(-1))
+    return {shape: torch.stack(some) for shape, some in alike.items()}
+
+
+def _among(value: object, gradients: dict[tuple[int, ...], Tensor]) -> bool:
+    """Whether a value is one of these gradients."""
+    own = tensor(value)
+    if own is None or own.numel() < 2 or (some := gradients.get(_shape(own))) is None:
+        return False
+    own = own.reshape(-1)
+    if bool((own == own[0]).all()):
+        return False  # a constant, such as 1/m, is found everywhere
+    return bool(((some - own).abs().amax(1) <= CLOSE * float(own.abs().max())).any())
 
 
 def _shape(value: Tensor) -> tuple[int, ...]:
