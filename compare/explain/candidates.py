@@ -85,7 +85,7 @@ class Candidates:
         later: list[Candidate] = []
         for ranks in ((SUSPECT,), (FEEDS,), (OPEN, SETTLED)):
             some = [site for site in sites if site[3] in ranks]
-            first = []
+            first: list[Candidate] = []
             for candidate in itertools.islice(self._proposals(some), MOST):
                 (site, proposal), statement = candidate.changes[0], self.trial.statements[candidate.statements[0]]
                 mends = ranks[0] > FEEDS or self.suspects.mends(site.place, proposal.new, statement)

@@ -58,7 +58,7 @@ class Observation:
 
     @functools.cached_property
     def flowing(self) -> tuple[list[Tensor], list[Tensor]]:
-        """What autograd passes along each edge of the graph, given the deltas that are given; and what is given wrong."""
+        """What autograd passes along each edge of the graph, given these deltas, and what is given wrong."""
         usable = {n: g / self.scale.get(n, 1.0) for n, g in self.given.items() if n in self.local}
         usable = {n: g for n, g in usable.items() if bool(torch.isfinite(g).all())}
         plain = flowing(self.graph, usable)

@@ -75,10 +75,11 @@ def flowing(graph: Graph, deltas: Mapping[str, Tensor]) -> list[Tensor]:
     def take(inputs: Any, outputs: Any) -> None:
         nonlocal numbers
         for gradient in (*outputs, *inputs):
-            if gradient is not None and 1 < gradient.numel() and numbers + gradient.numel() <= FLOWING:
-                if not any(gradient.shape == other.shape and torch.equal(gradient, other) for other in found[-8:]):
-                    found.append(gradient.detach().clone())
-                    numbers += gradient.numel()
+            if gradient is None or gradient.numel() < 2 or numbers + gradient.numel() > FLOWING:
+                continue
+            if not any(gradient.shape == other.shape and torch.equal(gradient, other) for other in found[-8:]):
+                found.append(gradient.detach().clone())
+                numbers += gradient.numel()
 
     handles = [node.register_hook(take) for node in makers(graph.J)]
     try:

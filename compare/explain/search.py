@@ -105,9 +105,8 @@ class Search(Candidates):
         return [each for _, each in found]
 
     def _until_found(self, like: list[str], found: Sequence[Any]) -> Iterator[Candidate]:
-        for batch in self.batches(like):
-            if found:
-                return
+        batches = self.batches(like)
+        while not found and (batch := next(batches, None)) is not None:
             yield from batch
 
     def every(self, snapshots: list[dict[str, Any]]) -> list[Candidate]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import operator
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -105,10 +106,11 @@ class Suspects:
                 if kind == PARTIAL and id(statement) not in self.suspects:
                     self.partial.add(id(statement))
                 self.suspects.setdefault(id(statement), (statement, visit, dict(self.known)))
+            if target is None or not (name := base(target)):
+                continue
             if isinstance(statement, ast.AugAssign) or isinstance(target, ast.Subscript):
-                kind = WRONG if WRONG in (kind, self.known.get(base(target), "")) else kind
-            if target is not None and (name := base(target)):
-                self.known[name] = kind
+                kind = WRONG if WRONG in (kind, self.known.get(name, "")) else kind
+            self.known[name] = kind
 
     def _kind(self, value: ast.expr, visit: int) -> tuple[str, bool]:
         """What an expression is, and whether all that it was handed is right, as far as it can be told."""
@@ -137,16 +139,15 @@ class Suspects:
             self.right[id(node)] = [_among(value, self.flowing) for value in self.traced.values.get(id(node), ())]
         return self.right[id(node)]
 
-    def _settled(self, statement: ast.stmt) -> Iterator[ast.expr]:
+    def _settled(self, statement: ast.stmt) -> Iterator[ast.AST]:
         """The expressions of a statement that were gradients of the graph whenever it was handed what is right."""
         handed = self.handed.get(id(statement), [])
         for _, value in _assigned(statement) if any(handed) else ():
             for node in ast.walk(value):
-                if isinstance(node, ast.expr) and any(seen := self._seen(node)):
-                    if all(seen) or (
-                        len(seen) == len(handed) and all(s for s, h in zip(seen, handed, strict=True) if h)
-                    ):
-                        yield node
+                seen = self._seen(node) if isinstance(node, ast.expr) else []
+                as_often = len(seen) == len(handed)
+                if any(seen) and (all(seen) or (as_often and all(map(operator.or_, seen, map(operator.not_, handed))))):
+                    yield node
 
 
 class _Read(ast.NodeTransformer):
