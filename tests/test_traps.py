@@ -418,6 +418,24 @@ class Solve(torch.autograd.Function):
         return Solve.sign * torch.outer(db, x), db
 
 
+@pytest.mark.parametrize(("clipped", "ok"), [(False, True), (True, False)])
+def test_a_slope_of_zero_confirms_nobody(clipped: bool, ok: bool) -> None:
+    """A straight-through estimator is no derivative of J, whose own is zero: one wrong gradient is nearer to it."""
+
+    def forward(x: Tensor, w: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        z = x * w
+        b = z + (torch.sign(z) - z).detach()
+        return ((b - y) ** 2).sum(), {"z": z, "b": b}
+
+    def backward(x: Tensor, b: Tensor, y: Tensor) -> dict[str, Tensor]:
+        db = 2 * (b - y)
+        dz = db.clamp(-1, 1) if clipped else db
+        return {"b": db, "z": dz, "w": (dz * x).sum(0)}
+
+    report = check_derivation(forward, backward, {"x": draw(5, 3), "w": draw(3, seed=1), "y": draw(5, 3, seed=2)})
+    assert report.ok is ok, str(report)
+
+
 @pytest.mark.parametrize("seed", range(1, 4))
 @pytest.mark.parametrize(("sign", "ok"), [(-1.0, True), (1.0, False)])
 def test_a_steep_slope_is_no_kink(seed: int, sign: float, ok: bool, monkeypatch: pytest.MonkeyPatch) -> None:

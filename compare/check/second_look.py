@@ -20,6 +20,7 @@ from compare.check.restore import same_randomness
 from compare.check.suspicion import around, attainable, bounds, coherence
 
 COARSE = 1e-2  # relative error that rounding in the coarsest dtype explains; above it no rounding is looked for
+AGREES = 0.02  # of the difference of two answers: how near to one of them a third may be that confirms it
 PRECISE_SECONDS = 3.0  # of the processor, for all quantities at one set of inputs, where float64 fails
 
 
@@ -155,7 +156,10 @@ def _confirmed(forward: Forward, inputs: Mapping[str, Any], name: str, c: Compar
     derivative, given, expected = heard
     if 4 * derivative.error > abs(given - expected):
         return ""
-    return "given" if abs(derivative.value - given) < abs(derivative.value - expected) / 4 else "autograd"
+    to_given, to_expected = abs(derivative.value - given), abs(derivative.value - expected)
+    if to_given < to_expected / 4:  # nearer is not enough: J of rounded values has a slope of zero, which neither is
+        return "given" if to_given <= 2 * derivative.error + AGREES * abs(given - expected) else ""
+    return "autograd"
 
 
 def relative_size(error: Tensor, value: Tensor) -> float:
