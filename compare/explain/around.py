@@ -39,6 +39,7 @@ class Around:
         self.traced = Traced(trial)
         self.averages = averages
         self.decay: float | None = None
+        self.means: frozenset[float] = frozenset()
         self.divisors = self._divisors()
 
     def value(self, place: Place, k: int, visit: int) -> tuple[Any, bool]:
@@ -80,6 +81,7 @@ class Around:
     ) -> Reach:
         reach = Reach(values, inputs, target, quantities, written, nested, self.trial.values)
         reach.averages, reach.divisors, reach.decay = self.averages, self.divisors, self.decay
+        reach.means = self.means
         return reach
 
     def _divisors(self) -> frozenset[float]:

@@ -63,7 +63,7 @@ class Bench:
         search.after = {name: expected.double() for name, expected in asked["after"].items()}
         search.floor, (search.flowing, search.off) = asked["floor"], asked["flowing"]
         search.together, search.decay = set(asked["together"]), asked["decay"]
-        search.averages = frozenset(asked["averages"])
+        search.averages, search.means = frozenset(asked["averages"]), frozenset(asked["means"])
         self.found = search.find(asked["seconds"], asked["like"])
         answer = {
             "found": [_described(each) for each in self.found],

@@ -69,6 +69,7 @@ class Candidates:
         self.off: list[Tensor] = []  # the gradients that are given wrong
         self.floor = 0.0  # what rounding leaves of a gradient that is zero
         self.averages: frozenset[float] = frozenset()  # numbers that the forward divides by
+        self.means: frozenset[float] = frozenset()  # and those of them that count the entries of a mean
         self.decay: float | None = None  # what the gradient lacks is this times the input itself
         self.together: set[str] = set()  # other wrong steps that the same edit has to mend
 
@@ -133,7 +134,7 @@ class Candidates:
         """The places that may be edited, with the number of their statement, and how far they are from the end."""
         allowed = self._allowed()
         self.around = Around(self.trial, self.snapshots, self.target, self.inputs, self.quantities, self.averages)
-        self.around.decay = self.decay
+        self.around.decay, self.around.means = self.decay, self.means
         traced = self.around.traced
         for rank, k in enumerate(sorted(allowed, reverse=True)):
             statement = self.trial.statements[k]

@@ -48,7 +48,7 @@ class Edit:
 
 # fmt: off
 EDITS: tuple[Edit, ...] = (
-    Edit("swap the operator", (ast.BinOp, ast.AugAssign), edits_operators.operator,
+    Edit("swap the operator", (ast.BinOp, ast.AugAssign, ast.Call), edits_operators.operator,
          "wrong_factor", inverse="swap the operator", cost=1.0,
          says="another operator belongs here",
          diz="aqui vai outro operador"),

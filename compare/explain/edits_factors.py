@@ -54,6 +54,9 @@ def factor(site: Site) -> Iterator[Proposal]:
             slope = itself and term.text in {z for _, z in reach.activations.values()}  # a / z, as that of relu is
             cause = "wrong_activation_derivative" if slope else "wrong_operand" if itself else "missing_factor"
             yield Proposal(binary(node, ast.Div(), t), cause, here + cost + 0.4, f"/ {term.text}")
+    for term in reach.unnamed if site.shape == reach.shape else ():
+        new = binary(node, ast.Mult(), parsed(term.text))
+        yield Proposal(new, _cause(site, term, "*"), here + 0.6, f"* {term.text}")
     own = ast.unparse(node)
     for term in reach.written:
         if site.takes(term.value) and term.text != own:
@@ -108,11 +111,12 @@ def _cause(site: Site, term: Term, op: str) -> str:
     if term.role == "size":
         if "**" in term.text:
             return "wrong_factor"
-        if op == "/":
+        if (op == "/") != site.divides:
             return "wrong_count" if _divisor(site) > 1 else "missing_mean"
         return "mean_twice"
     if term.role in ("number", "constant"):
-        return "wrong_factor"
+        counts = term.role == "number" and (op == "/") != site.divides and term.value in site.reach.means
+        return "missing_mean" if counts else "wrong_factor"
     if term.role in ("written", "complement") and site.reach.slope(term.text):
         return "missing_activation_derivative"
     if term.role in ("tensor", "written", "complement") and _chooses(term.value):

@@ -38,6 +38,8 @@ def number_changed(site: Site) -> Iterator[Proposal]:
         tried.remove(0)  # which is to leave the term out
     if cause == "wrong_factor":
         tried += [0.5, 2.0, 3.0, 4.0, 0.1, 0.2, 0.25]
+    if isinstance(above, ast.Compare):
+        tried += [sign * bound for bound in _written(site) for sign in (1, -1)]
     seen = {value}
     piecewise = site.inside(ast.Call)
     for other in tried:
@@ -99,6 +101,13 @@ def _cause_of_number(site: Site) -> str:
             return "wrong_epsilon"
         return "wrong_activation_derivative" if value == 1 or not float(value).is_integer() else "wrong_count"
     return "wrong_l2" if site.in_penalty else "wrong_factor"
+
+
+def _written(site: Site) -> list[float | int]:
+    """The numbers that the program holds: one of them may be the other bound of a range."""
+    top = site.place.above[0]
+    nodes = (node for s in getattr(top, "siblings", [top]) for node in ast.walk(s))
+    return sorted({abs(n) for node in nodes if isinstance(node, ast.Constant) and (n := constant(node)) is not None})
 
 
 def _divided_before(site: Site) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from compare.explain.edits_calls import is_method
 from compare.explain.edits_places import cause_of_name
 from compare.explain.meaning import meaning
 from compare.explain.named import tensor
@@ -22,6 +23,9 @@ PRODUCTS = (*MATMUL, "mul", "multiply", "outer")
 def operator(site: Site) -> Iterator[Proposal]:
     """`*` for `@`, `+` for `-`, `*` for `/`, and the reverse of each."""
     node = site.node
+    if isinstance(node, ast.Call):
+        yield from _product(node)
+        return
     swaps: dict[type[ast.operator], list[tuple[ast.operator, str]]] = {
         ast.Mult: [(ast.MatMult(), "elementwise_for_matmul"), (ast.Div(), _lost_bracket(site) or _scalar(site))],
         ast.MatMult: [(ast.Mult(), "elementwise_for_matmul")],
@@ -46,6 +50,15 @@ def operator(site: Site) -> Iterator[Proposal]:
                 ):
                     for first, second in ((attribute(a, "T"), b), (a, attribute(b, "T"))):
                         yield Proposal(binary(first, op, second), cause, cost, f"{key} T{exchanged}")
+
+
+def _product(node: ast.Call) -> Iterator[Proposal]:
+    """`a * b` for `a.dot(b)` and `np.dot(a, b)`, `a @ b` for `np.multiply(a, b)`."""
+    name = ast.unparse(node.func).rpartition(".")[2]
+    both = [node.func.value, *node.args] if is_method(node) and isinstance(node.func, ast.Attribute) else node.args
+    if len(both) == 2 and name in PRODUCTS and name != "outer":
+        op = ast.Mult() if name in MATMUL else ast.MatMult()
+        yield Proposal(binary(both[0], op, both[1]), "elementwise_for_matmul", 0.0, f"{name} {type(op).__name__}")
 
 
 def _lost_bracket(site: Site) -> str:
@@ -157,7 +170,9 @@ def drop(site: Site) -> Iterator[Proposal]:
             if gone is node.left and isinstance(node.op, ast.Div) and constant(gone) != 1:
                 continue
             cost = 1.5 if site.in_update else 0.0  # an update is left out as a whole
-            yield Proposal(kept, too_many(site, gone, node.op), cost, f"/ {ast.unparse(gone)}")
+            multiplies = (isinstance(node.op, ast.Mult) or gone is node.left) != site.divides
+            op = ast.Mult() if multiplies else ast.Div()
+            yield Proposal(kept, too_many(site, gone, op), cost, f"/ {ast.unparse(gone)}")
     elif isinstance(node.op, ast.Pow):
         slopes = {site.reach.target, *(n for pair in site.reach.activations.items() for n in (pair[0], pair[1][1]))}
         slope = site.in_slope or is_slope(node.left) or names(node.left) & slopes

@@ -137,23 +137,27 @@ def accumulated(site: Site) -> Iterator[Proposal]:
     """`x.flip(0).cumsum(0).flip(0)` for `x.cumsum(0)`, and the reverse: sums from the other end."""
     node = site.node
     inner = operand(node)
-    if called(node) == "cumsum" and inner is not None:
-        if is_method(node) and node.args:
-            axis = node.args[0]
-            turned_in = method(method(inner, "flip", axis), "cumsum", axis)
-            yield Proposal(method(turned_in, "flip", axis), "", 0.0, "cumsum")
-        elif len(node.args) > 1:
-            axis = node.args[1]
-            there = ast.copy_location(
-                ast.Call(node.func, [call(parsed("torch.flip"), inner, ast.Tuple([axis], ast.Load())), axis], []), node
-            )
-            yield Proposal(call(parsed("torch.flip"), there, ast.Tuple([axis], ast.Load())), "", 0.0, "cumsum")
+    axis = _axis(node)
+    if called(node) == "cumsum" and inner is not None and axis is not None:
+        turn = parsed("torch.flip")
+        axes = ast.Tuple([axis], ast.Load())
+        there = copy.copy(node)
+        if is_method(node):
+            there.func = ast.Attribute(call(turn, inner, axes), "cumsum", ast.Load())
+        else:
+            there.args = [call(turn, inner, axes), *node.args[1:]]
+        yield Proposal(ast.fix_missing_locations(ast.copy_location(call(turn, there, axes), node)), "", 0.0, "cumsum")
     elif called(node) == "gather" and is_method(node) and len(node.args) == 2:
         axis, where = node.args
         inverse = call(parsed("torch.argsort"), where, axis)
         yield Proposal(ast.copy_location(ast.Call(node.func, [axis, inverse], []), node), "", 0.0, "gather inverse")
-    elif called(node) == "cumsum":
-        return
+
+
+def _axis(node: ast.Call) -> ast.expr | None:
+    """The axis that a call is given, by its place or by its name."""
+    named = next((k.value for k in node.keywords if k.arg in ("dim", "axis")), None)
+    at = 0 if is_method(node) else 1
+    return named if named is not None else node.args[at] if len(node.args) > at else None
 
 
 def subscripts(site: Site) -> Iterator[Proposal]:

@@ -88,6 +88,10 @@ def term(site: Site) -> Iterator[Proposal]:
                 t = parsed(scalar.text)
                 yield Proposal(binary(node, ast.Add(), t), "wrong_mask", -0.4, f"+ {scalar.text}")
                 yield Proposal(binary(node, ast.Sub(), t), "wrong_mask", -0.3, f"- {scalar.text}")
+    if site.whole and site.array is not None and site.array.ndim and not own:
+        for scalar in reach.numbers:  # what keeps a quotient finite, above and below
+            if scalar.role == "constant" and not scalar.text.startswith("(") and scalar.value > 0:
+                yield Proposal(binary(node, ast.Add(), parsed(scalar.text)), "wrong_epsilon", 0.4, f"+ {scalar.text}")
     for count, candidate in enumerate(reach.plain):
         value = candidate.value
         if shape is not None and tuple(value.shape) != shape and not (value.ndim and site.takes(value)):

@@ -140,10 +140,12 @@ class Formulas(Uses):
             return
         per = {f"{n} / {t.text}": v / t.value for n, v in constants.items() for t in self.reach.sizes}
         twice = {f"2 * {n}": 2 * v for n, v in constants.items()}
-        for name, value in (constants | twice | per).items():
-            if same(abs(c), abs(value)):
-                verb, where = ("add", "where it is missing") if c > 0 else ("take out", "where J has no penalty")
-                yield Candidate(f"own in part {verb} {name}", "wrong_l2", f"{verb} {name} * {self.target} {where}")
+        verb, where = ("add", "where it is missing") if c > 0 else ("take out", "where J has no penalty")
+        known = constants | twice | per
+        # of one entry any error is a multiple: that it is the same one under every condition tells
+        names = [n for n, value in known.items() if same(abs(c), abs(value))] or [f"{abs(c):.6g}"]
+        for name in names:
+            yield Candidate(f"own in part {verb} {name}", "wrong_l2", f"{verb} {name} * {self.target} {where}")
 
     def _recognised(self, given: Tensor) -> Iterator[Candidate]:
         """What the given gradient is and what it should be, where both are products of what is in reach."""

@@ -68,6 +68,11 @@ class Observation:
         # what is given wrong may be another's gradient, or is handed on
         return [each for each in every if not any(self.alike(each, g) for g in wrong)], wrong
 
+    @functools.cached_property
+    def means(self) -> frozenset[float]:
+        """How many entries there are in the means on the way to J."""
+        return divisors(self.graph.J, counts=True)
+
     def alike(self, a: Tensor, b: Tensor) -> bool:
         """Whether two gradients are the same formula's here."""
         return alike(a, b, floor=self.floor)

@@ -90,18 +90,21 @@ def flowing(graph: Graph, deltas: Mapping[str, Tensor]) -> list[Tensor]:
     return [each for each in found if each.is_floating_point()]
 
 
-def divisors(tensor: Tensor) -> frozenset[float]:
-    """The numbers that what makes a tensor divides by: in means, averaged losses, by itself, or times one over them."""
+def divisors(tensor: Tensor, counts: bool = False) -> frozenset[float]:
+    """The numbers that what makes a tensor divides by: in means, averaged losses, by itself, or times one over them.
+
+    With `counts`, only how many entries there are in a mean.
+    """
     found: set[float] = set()
     for node in makers(tensor):
         try:
-            found |= set(_divided(node))
+            found |= set(_counted(node) if counts else _divided(node))
         except (RuntimeError, AttributeError):  # a node that keeps nothing, or keeps it no longer
             continue
     return frozenset(found)
 
 
-def _divided(node: Any) -> Iterator[float]:
+def _counted(node: Any) -> Iterator[float]:
     name = node.name()
     if name.startswith("MeanBackward"):
         sizes = node._saved_self_sym_sizes
@@ -109,9 +112,16 @@ def _divided(node: Any) -> Iterator[float]:
         yield float(math.prod(sizes[d % len(sizes)] for d in along) if along else math.prod(sizes))
     elif name.startswith("NllLoss"):
         yield float(node._saved_total_weight)
+    elif name.startswith("AvgPool"):
+        yield float(math.prod(node._saved_kernel_size))
     elif getattr(node, "_saved_reduction", 0) == 1:
         yield float(node._saved_target.numel())
-    elif name.startswith(("DivBackward", "MulBackward")):
+
+
+def _divided(node: Any) -> Iterator[float]:
+    yield from _counted(node)
+    name = node.name()
+    if name.startswith(("DivBackward", "MulBackward")):
         other = node._saved_other
         number = float(other.detach()) if isinstance(other, Tensor) and other.numel() == 1 else 0.0
         if number and number not in (2.0, 0.5):  # a half is seldom an average

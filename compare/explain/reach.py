@@ -24,6 +24,7 @@ class Reach(Named):
     """The values that have a name at one point of a program."""
 
     averages: frozenset[float] = frozenset()  # numbers that the forward divides by
+    means: frozenset[float] = frozenset()  # and those of them that count the entries of a mean
     divisors: frozenset[float] = frozenset()  # numbers that the program divides by
     decay: float | None = None  # of a penalty on the target that has no name in reach
 
@@ -90,6 +91,31 @@ class Reach(Named):
             value = torch.where(self.tensors[z] > 0, 1.0, slope).double()
             found.append((z != self.target, Term(f"torch.where({z} > 0, 1.0, {slope:.6g})", value, "derivative")))
         return [term for _, term in sorted(found, key=lambda each: each[0])]
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The target's shape, where it is in reach."""
+        return tuple(self.tensors[self.target].shape) if self.target in self.tensors else None
+
+    @cached_property
+    def unnamed(self) -> list[Term]:
+        """Derivatives of known functions at the target, where the forward gives its activation no name."""
+        z = self.target
+        if (
+            self.shape is None
+            or z in self.inputs
+            or any(plain(pre) == plain(z) for _, pre in self.activations.values())
+        ):
+            return []
+        value = self.tensors[z]
+        return [
+            Term(
+                f"({activation.text.format(a=activation.call.format(z=z), z=z)})",
+                activation.derivative(activation.function(value), value),
+                "derivative",
+            )
+            for activation in ACTIVATIONS.values()
+        ]
 
     @cached_property
     def _own_parts(self) -> list[Tensor]:

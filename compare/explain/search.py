@@ -58,7 +58,7 @@ class Search(Candidates):
                 )
                 second.upstream, second.after, second.floor = self.upstream, self.after, self.floor
                 second.flowing, second.off = self.flowing, self.off
-                second.averages = self.averages
+                second.averages, second.means = self.averages, self.means
                 before = shown([(site.place, proposal.new) for site, proposal in first.changes], self.trial)
                 found = second._round(time.monotonic() + share, [], pair=True)
             self.tried += second.tried

@@ -106,6 +106,7 @@ class Searcher:
             "after": seen.after(target) | {n: seen.local[n] for n in together},
             "together": list(together),
             "averages": sorted(seen.averages),
+            "means": sorted(seen.means),
             "decay": seen.decay(target),
             "floor": seen.floor,
             "flowing": seen.flowing,

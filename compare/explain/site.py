@@ -152,6 +152,16 @@ class Site:
         return penalty(term, self.reach)
 
     @cached_property
+    def divides(self) -> bool:
+        """Whether what surrounds the expression in its product is divided by it: a factor put in here makes less."""
+        chain, under = (*self.place.above, self.node), False
+        for above, below in reversed(list(itertools.pairwise(chain))):
+            if not (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.Div)):
+                break
+            under ^= isinstance(above.op, ast.Div) and below is above.right
+        return under
+
+    @cached_property
     def in_slope(self) -> bool:
         """Whether the expression stands in a formula such as 1 - a ** 2 or a * (1 - a)."""
         return any(is_slope(a) for a in (*self.place.above, self.node))
