@@ -5,6 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+import torch
+from torch import Tensor
+
+from compare.explain.named import tensor
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import attribute, call, constant, method, number, parsed
 
@@ -172,11 +176,20 @@ def unwrap(site: Site) -> Iterator[Proposal]:
         return
     if name in ("relu", "sigmoid", "tanh", "exp") and isinstance(getattr(site.place.parent, "op", None), ast.MatMult):
         causes[name] = "wrong_operand"  # a factor of a weight's gradient, or the weight: no slope and no mask
-    yield Proposal(inner, causes.get(name, ""), 0.0 if name in causes else 0.5, f"no {name}")
+    cause = causes.get(name) or ("clipped" if _clips(site.array, tensor(site.evaluated(inner))) else "")
+    yield Proposal(inner, cause, 0.0 if name in causes else 0.5, f"no {name}")
     if name == "to" or name == "double":
         deeper = operand(inner) if isinstance(inner, ast.Call) else None
         if deeper is not None:
             yield Proposal(deeper, "low_precision", 0.2, "no cast")
+
+
+def _clips(made: Tensor | None, inner: Tensor | None) -> bool:
+    """Whether what a call makes is what it is given, but for what lies outside of some bounds."""
+    if made is None or inner is None or made.shape != inner.shape or not made.numel() or torch.equal(made, inner):
+        return False
+    low, high = float(made.min()), float(made.max())
+    return torch.equal(inner.clamp(low, high), made) and bool(((made > low) & (made < high)).any())
 
 
 def function(site: Site) -> Iterator[Proposal]:
@@ -207,7 +220,8 @@ def wrap(site: Site) -> Iterator[Proposal]:
     yield Proposal(call(parsed("torch.softmax"), node, number(-1, node)), "wrong_operand", 0.2, "softmax")
     for power in (2, 3, -1):
         raised = ast.copy_location(ast.BinOp(node, ast.Pow(), number(power, node)), node)
-        yield Proposal(raised, "wrong_factor" if power == -1 else "missing_factor", 0.2, f"** {power}")
+        cause = "wrong_factor" if power == -1 else "missing_factor"
+        yield Proposal(raised, "wrong_activation_derivative" if site.in_slope else cause, 0.2, f"** {power}")
 
 
 LOWER = ("float32", "float16", "half", "bfloat16", "float")

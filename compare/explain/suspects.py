@@ -116,18 +116,20 @@ class Suspects:
         """What an expression is, and whether all that it was handed is right, as far as it can be told."""
         if self._is_right(value, visit):
             return RIGHT, True
-        read = {self.known.get(name, "") for name in names(value)}
-        if WRONG in read:
-            return WRONG, False
-        if all(self._is_right(term, visit) or self._partial(term) for term in _terms(value)):
-            return PARTIAL, True
-        if PARTIAL in read:
-            return WRONG, False
+        terms = [self._kind_of_term(term, visit) for term in _terms(value)]
+        kinds = {kind for kind, _ in terms}
+        if WRONG in kinds:
+            return WRONG, any(right for kind, right in terms if kind == WRONG)
         off = any(_among(value, self.off) for value in self.traced.values.get(id(value), ())[visit : visit + 1])
-        return (WRONG if off or RIGHT in read else ""), True
+        return (WRONG if off else PARTIAL if PARTIAL in kinds else ""), True
 
-    def _partial(self, term: ast.expr) -> bool:
-        return isinstance(term, ast.Name) and self.known.get(term.id) in (RIGHT, PARTIAL)
+    def _kind_of_term(self, term: ast.expr, visit: int) -> tuple[str, bool]:
+        if self._is_right(term, visit) or (isinstance(term, ast.Name) and self.known.get(term.id) in (RIGHT, PARTIAL)):
+            return PARTIAL, True
+        read = {self.known.get(name, "") for name in names(term)}
+        if read & {WRONG, PARTIAL}:
+            return WRONG, False
+        return (WRONG if RIGHT in read else ""), True
 
     def _is_right(self, node: ast.expr, visit: int) -> bool:
         seen = self._seen(node)
