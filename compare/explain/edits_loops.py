@@ -1,12 +1,15 @@
-"""Edits of what a loop begins with: zeros, or a value made anew in each round."""
+"""Edits of loops: what they begin with, what each round makes anew, and which other entry a round adds to."""
 
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterator
 
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import call, parsed
+
+INDICES = 6  # other indices of a loop that are looked at
 
 
 def from_zero(site: Site) -> Iterator[Proposal]:
@@ -29,8 +32,51 @@ def anew(site: Site) -> Iterator[Proposal]:
         if len(before.targets) == 1 and isinstance(target, ast.Name) and _writes(loop, target.id):
             first = ast.copy_location(ast.Assign(before.targets, before.value), loop.body[0])
             begun = ast.For(loop.target, loop.iter, [first, *loop.body], loop.orelse)
-            begun.begins = first  # type: ignore[attr-defined]  # told with the head of the loop: `shown` reads it
+            head = ast.unparse(loop).partition("\n")[0]
+            begun.told = f"{head} {ast.unparse(first)}"  # type: ignore[attr-defined]  # `shown` reads it
             yield Proposal(ast.copy_location(begun, loop), "", 0.0, f"begin {target.id}")
+
+
+def counterpart(site: Site) -> Iterator[Proposal]:
+    """`A[j] += v` and `A[k] -= v` for `A[j] += v` in a loop: what a difference takes off is an entry of its own."""
+    node = site.node
+    outer = next((above for above in site.place.above if isinstance(above, ast.For)), None)
+    if outer is None or not isinstance(node.target, ast.Subscript) or not isinstance(node.op, ast.Add | ast.Sub):
+        return
+    there = _indices(node.target)
+    others = {text: index for n in ast.walk(outer) for index in _picking(n) if (text := ast.unparse(index))}
+    for old in there:
+        for text, index in itertools.islice(others.items(), INDICES):
+            if text in map(ast.unparse, there):
+                continue
+            target = _elsewhere(node.target, old, index)
+            for op in (ast.Sub(), ast.Add()) if isinstance(node.op, ast.Add) else (ast.Add(), ast.Sub()):
+                other = ast.fix_missing_locations(ast.copy_location(ast.AugAssign(target, op, node.value), node))
+                both = ast.If(ast.Constant(True), [node, other], [])
+                both.told = f"{ast.unparse(node)}; {ast.unparse(other)}"  # type: ignore[attr-defined]
+                new = ast.fix_missing_locations(ast.copy_location(both, node))
+                yield Proposal(new, "", 0.0 if type(op) is not type(node.op) else 0.4, f"and {text}")
+
+
+def _indices(node: ast.Subscript) -> list[ast.expr]:
+    """The indices of a subscript that are no slices and no numbers."""
+    each = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    return [e for e in each if not isinstance(e, ast.Slice | ast.Constant)]
+
+
+def _picking(node: ast.AST) -> list[ast.expr]:
+    """The expressions of a node that pick an entry: indices, and what they are compared with."""
+    if isinstance(node, ast.Compare):
+        return [e for e in (node.left, *node.comparators) if isinstance(e, ast.Name | ast.Subscript)]
+    return _indices(node) if isinstance(node, ast.Subscript) else []
+
+
+def _elsewhere(target: ast.Subscript, old: ast.expr, new: ast.expr) -> ast.Subscript:
+    """The subscript with another index in the place of one."""
+    at: ast.expr = new
+    if isinstance(target.slice, ast.Tuple):
+        at = ast.Tuple([new if e is old else e for e in target.slice.elts], ast.Load())
+    return ast.Subscript(target.value, at, target.ctx)
 
 
 def _before(site: Site) -> Iterator[ast.Assign]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from compare.explain.edits_calls import called, is_method, operand
+from compare.explain.named import plain
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import call, constant, method, number, parsed
 
@@ -112,6 +113,10 @@ def _neighbour(site: Site) -> Iterator[Proposal]:
         return
     if not site.inside(ast.For) or inner.id not in site.reach.counts:
         return
+    for text, value in site.reach.tensors.items():
+        if tuple(value.shape) == site.shape and plain(text) in site.reach.inputs:
+            chosen = parsed(f"{ast.unparse(node.value)}[{inner.id} - 1] if {inner.id} > 0 else {text}")
+            yield Proposal(ast.copy_location(copy.copy(chosen), node), "", 0.2, f"before, first {text}")
     numpy_like = not hasattr(site.value, "new_zeros")
     zeros = call(parsed("np.zeros_like" if numpy_like else "torch.zeros_like"), node)
     for text, test in (("- 1", f"{inner.id} > 0"), ("+ 1", f"{inner.id} + 1 < len({ast.unparse(node.value)})")):

@@ -103,6 +103,10 @@ class Formulas(Uses):
                 "missing_l2" if missing else "wrong_l2",
                 f"add {name} * {self.target}",
             )
+        elif inputs and own is not None and not self.alone and (multiple(error, own) or 0) < 0:
+            # of one entry any error is a multiple: that it is the same one under every condition tells
+            name = f"{-(multiple(error, own) or 0):.6g}"
+            yield Candidate(f"own -{name}", "wrong_l2", f"take out {name} * {self.target}: J has no such penalty")
         if inputs and own is not None:
             yield from self._own_in_part(own, constants)
         yield from self.paths()
@@ -143,7 +147,9 @@ class Formulas(Uses):
         verb, where = ("add", "where it is missing") if c > 0 else ("take out", "where J has no penalty")
         known = constants | twice | per
         # of one entry any error is a multiple: that it is the same one under every condition tells
-        names = [n for n, value in known.items() if same(abs(c), abs(value))] or [f"{abs(c):.6g}"]
+        names = [n for n, value in known.items() if same(abs(c), abs(value))]
+        if not names and (int(off.sum()) > 1 or not self.alone):
+            names = [f"{abs(c):.6g}"]
         for name in names:
             yield Candidate(f"own in part {verb} {name}", "wrong_l2", f"{verb} {name} * {self.target} {where}")
 

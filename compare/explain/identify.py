@@ -120,6 +120,8 @@ def identify(observations: Sequence[Observation], target: str, until: float = ma
     """
     numbers = [Formulas(seen, target, until) for seen in observations if target in seen.local]
     telling = [each for each in numbers if each.tells]
+    for each in telling:
+        each.alone = len(telling) < 2
     if all(each.nothing for each in telling):
         return None  # of a parameter's gradient that was never computed, anything could be said
     staged = [each.stages() for each in telling]

@@ -42,6 +42,7 @@ class Numbers:
         named = {n: v for n, v in deltas.items() if n not in seen.values}
         self.reach = Reach(seen.values, seen.inputs, target, seen.quantities, fixed=seen.values)
         self.handed = Reach(seen.values | named, seen.inputs, target, seen.quantities, fixed=seen.values)
+        self.alone = False  # whether this is the only condition that tells
         self.zero = float(self.expected.abs().max()) == 0 if self.expected.numel() else True
 
     @property

@@ -78,8 +78,8 @@ def _unit(place: Place) -> tuple[ast.AST, ast.expr | None] | None:
 
 
 def _text(node: ast.AST) -> str:
-    """A statement on one line; of a loop or branch, its head, and what it begins with where that is put in."""
+    """A statement on one line; of a loop or branch, its head; what an edit says of itself."""
     if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == RESULT:
         return f"return {ast.unparse(node.value)}"
-    head, begins = ast.unparse(node).partition("\n")[0], getattr(node, "begins", None)
-    return head if begins is None else f"{head} {ast.unparse(begins)}"
+    told: str | None = getattr(node, "told", None)
+    return ast.unparse(node).partition("\n")[0] if told is None else told
