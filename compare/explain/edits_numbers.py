@@ -39,7 +39,8 @@ def number_changed(site: Site) -> Iterator[Proposal]:
     if cause == "wrong_factor":
         tried += [0.5, 2.0, 3.0, 4.0, 0.1, 0.2, 0.25]
     if isinstance(above, ast.Compare):
-        tried += [sign * bound for bound in _written(site) for sign in (1, -1)]
+        named = {abs(t.value) for t in site.reach.numbers if t.role == "constant"}  # which says more than its value
+        tried += [sign * bound for bound in _written(site) if bound not in named for sign in (1, -1)]
     seen = {value}
     piecewise = site.inside(ast.Call)
     for other in tried:
