@@ -155,9 +155,19 @@ class Reach(Named):
             found.append(Term(f"torch.log({term.text})", torch.log(term.value.abs().clamp_min(1e-300)), "power"))
             if bool((term.value < 0).any()):
                 found.append(Term(f"torch.sign({term.text})", torch.sign(term.value), "power"))
+            if term.value.ndim == 1 and plain(term.text) in self.quantities:
+                found.append(Term(f"{term.text}[:, None]", term.value[:, None], "power"))
+                found += self._picked(term)
             if term.value.ndim > 1:
                 found.append(Term(f"{term.text}.sum(-1, keepdim=True)", term.value.sum(-1, keepdim=True), "power"))
         return found
+
+    def _picked(self, term: Term) -> Iterator[Term]:
+        """Entries of a vector at the indices in reach, as the weights of classes at the labels."""
+        for name, index in self.whole.items():
+            if index.ndim == 1 and index.numel() and int(index.min()) >= 0 and int(index.max()) < len(term.value):
+                yield Term(f"{term.text}[{name}]", term.value[index], "power")
+                yield Term(f"{term.text}[{name}][:, None]", term.value[index][:, None], "power")
 
     def products(self, shape: tuple[int, ...]) -> Iterator[Term]:
         """Products and sums of what is in reach that have this shape: the paths on which a gradient comes."""
