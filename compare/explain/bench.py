@@ -69,6 +69,7 @@ class Bench:
             "found": [_described(each) for each in self.found],
             "why": "",
             "tried": search.tried,
+            "hint": [search.hint.file, search.hint.line, search.hint.old] if search.hint is not None else [],
             "seconds": time.monotonic() - started,
         }
         return answer, {}

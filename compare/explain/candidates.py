@@ -21,6 +21,7 @@ from compare.explain.influence import equal, moved, unchanged
 from compare.explain.numpy_style import in_numpy
 from compare.explain.reach import Reach
 from compare.explain.refused import apart, elsewhere, passed, position, returned, returns_all
+from compare.explain.shown import Shown, where
 from compare.explain.site import Site
 from compare.explain.suspects import FEEDS, OPEN, SETTLED, SUSPECT, Suspects
 from compare.explain.syntax import Place, places
@@ -67,6 +68,7 @@ class Candidates:
         self.until = math.inf  # by time.monotonic(): no further edits are proposed
         self.flowing: list[Tensor] = []  # the gradients that the forward's graph has on its edges
         self.off: list[Tensor] = []  # the gradients that are given wrong
+        self.hint: Shown | None = None  # the first line that makes no gradient of the graph out of those that are
         self.floor = 0.0  # what rounding leaves of a gradient that is zero
         self.averages: frozenset[float] = frozenset()  # numbers that the forward divides by
         self.means: frozenset[float] = frozenset()  # and those of them that count the entries of a mean
@@ -127,6 +129,8 @@ class Candidates:
         """The places that may be edited, likeliest first, each with its statement, distance and rank."""
         sites = list(self._sites())
         self.suspects = Suspects(self.around, self.flowing, self.off)
+        first = self.suspects.first((site.place, self.trial.statements[k]) for site, k, _ in sites)
+        self.hint = None if first is None else where(*first, self.trial)
         ranked = [(site, k, far, self.suspects.rank(site.place, self.trial.statements[k])) for site, k, far in sites]
         return sorted(ranked, key=lambda each: each[3])
 

@@ -189,7 +189,8 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
         shape = f"{row.explanation}; " if row.verdict == "invalid" and row.explanation else ""
         return replace(row, cause=told.cause, explanation=f"{shape}dJ/d{row.name}: {told.says}")
     unread = f"; its source was not searched: {searcher.why}" if searcher.why else ""
-    return replace(row, cause="unknown", explanation=(row.explanation or evidence_of(seen, row.name)) + unread)
+    hint = "; look first at {}:{}  {}".format(*searcher.hint) if searcher.hint and not unread else ""
+    return replace(row, cause="unknown", explanation=(row.explanation or evidence_of(seen, row.name)) + unread + hint)
 
 
 def telling_most(seen: Observation, others: list[Observation], name: str) -> tuple[Observation, list[Observation]]:

@@ -32,6 +32,7 @@ class Searcher:
         self.child: Child | None = None
         self.program: Program | None = None
         self.tried = 0
+        self.hint: list[Any] = []  # file, line and text of the first line that is suspect, for the last step
         try:
             self.program = read(backward, forward)
         except NotReadable as error:
@@ -95,6 +96,7 @@ class Searcher:
         together: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
         """Repairs of a step that hold under one condition and these others, and mend those in `together` as well."""
+        self.hint = []
         asked = {
             "values": seen.values,
             "target": target,
@@ -118,6 +120,7 @@ class Searcher:
         if answer is None:
             return []
         self.why = answer[0]["why"] or self.why
+        self.hint = answer[0].get("hint", [])
         self.tried += answer[0]["tried"]
         return list(answer[0]["found"])
 

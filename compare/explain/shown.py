@@ -42,6 +42,12 @@ def shown(changes: Sequence[tuple[Place, Any]], trial: Trial) -> list[Shown]:
     return list(dict.fromkeys(found))
 
 
+def where(place: Place, statement: ast.stmt, trial: Trial) -> Shown:
+    """A statement and its line; `place` is one of its own."""
+    file = next((trial.files[id(a)] for a in place.above if id(a) in trial.files), trial.file)
+    return Shown(file, statement.lineno, _text(statement), "")
+
+
 def _put(place: Place, node: Any) -> None:
     if not isinstance(place.node, ast.stmt):
         place.put(node)

@@ -10,7 +10,7 @@ import ast
 import copy
 import operator
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +55,12 @@ class Suspects:
         if not self.suspects:
             return SUSPECT
         return FEEDS if any(self._read_from(at)) else OPEN
+
+    def first(self, places: Iterable[tuple[Place, ast.stmt]]) -> tuple[Place, ast.stmt] | None:
+        """Of places with the statements that hold them, one in the first that made no gradient of right ones."""
+        by_statement = {id(at): (place, at) for place, top in places for at in [_statement(place, top)]}
+        found = (number for number in self.suspects if number in by_statement and number not in self.partial)
+        return next((by_statement[number] for number in found), None)
 
     def _read_from(self, statement: ast.stmt) -> Iterator[tuple[str, ast.stmt]]:
         """The names that a statement assigns, with the suspects that read them."""
