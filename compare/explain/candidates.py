@@ -130,7 +130,7 @@ class Candidates:
         sites = list(self._sites())
         self.suspects = Suspects(self.around, self.flowing, self.off)
         first = self.suspects.first((site.place, self.trial.statements[k]) for site, k, _ in sites)
-        self.hint = None if first is None else where(*first, self.trial)
+        self.hint = None if first is None else where(first, self.trial)
         ranked = [(site, k, far, self.suspects.rank(site.place, self.trial.statements[k])) for site, k, far in sites]
         return sorted(ranked, key=lambda each: each[3])
 

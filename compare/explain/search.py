@@ -22,6 +22,7 @@ CLOSE = 1e-8  # relative error below which a candidate is verified further
 ENOUGH = 6  # candidates that come right on one condition: the likeliest is mostly among the first
 WINDOW = 1.2  # in cost: how much less likely than the first that came right the last one tried may be
 LONGER = 0.3  # seconds that are spent on others after the first one that came right
+PATIENCE = 5.0  # seconds after which it is too slow to try every edit in the order of how likely it is
 PAIRS = 10  # first edits that bring a step nearer, tried with a second
 
 
@@ -76,7 +77,7 @@ class Search(Candidates):
     def _round(self, deadline: float, like: list[str], pair: bool = False) -> list[Found]:
         started = time.monotonic()
         self.snapshots = self.trial.snapshots()
-        self.affordable = (deadline - started) / (time.monotonic() - started)
+        self.affordable = min(deadline - started, PATIENCE) / (time.monotonic() - started)
         result = self.snapshots[-1].get(RESULT)
         if not isinstance(result, Mapping):
             return []

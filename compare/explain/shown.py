@@ -42,10 +42,10 @@ def shown(changes: Sequence[tuple[Place, Any]], trial: Trial) -> list[Shown]:
     return list(dict.fromkeys(found))
 
 
-def where(place: Place, statement: ast.stmt, trial: Trial) -> Shown:
-    """A statement and its line; `place` is one of its own."""
+def where(place: Place, trial: Trial) -> Shown:
+    """The statement, or the entry of what is returned, that holds a place, as it is."""
     file = next((trial.files[id(a)] for a in place.above if id(a) in trial.files), trial.file)
-    return Shown(file, statement.lineno, _text(statement), "")
+    return Shown(file, getattr(place.node, "lineno", 0), _piece(place, place.node), "")
 
 
 def _put(place: Place, node: Any) -> None:

@@ -56,9 +56,9 @@ class Suspects:
             return SUSPECT
         return FEEDS if any(self._read_from(at)) else OPEN
 
-    def first(self, places: Iterable[tuple[Place, ast.stmt]]) -> tuple[Place, ast.stmt] | None:
+    def first(self, places: Iterable[tuple[Place, ast.stmt]]) -> Place | None:
         """Of places with the statements that hold them, one in the first that made no gradient of right ones."""
-        by_statement = {id(at): (place, at) for place, top in places for at in [_statement(place, top)]}
+        by_statement = {id(_statement(place, top)): place for place, top in places}
         found = (number for number in self.suspects if number in by_statement and number not in self.partial)
         return next((by_statement[number] for number in found), None)
 
