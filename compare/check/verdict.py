@@ -13,6 +13,7 @@ from compare.check.constants import BLIND, THRESHOLD
 from compare.check.evaluation import Comparison, Evaluation
 from compare.check.suspicion import JUMP
 
+TIED = 1e-9  # relative: errors that differ by less are equal but for roundings
 OK = ("right", "rescaled", "subgradient")
 WORST_FIRST = (
     "invalid",
@@ -122,8 +123,12 @@ def _valid_subgradient(c: Comparison, local: Match) -> bool:
 
 
 def largest_at(values: Tensor) -> tuple[int, ...]:
-    """The index of the largest entry."""
-    place = np.unravel_index(int(values.argmax()), tuple(values.shape))  # torch's own imports sympy, for seconds
+    """The index of the largest entry; of several that are equal but for roundings, the first."""
+    top = values.max()
+    first = (
+        int((values >= top - TIED * top.abs()).reshape(-1).int().argmax()) if top.isfinite() else int(values.argmax())
+    )
+    place = np.unravel_index(first, tuple(values.shape))  # torch's own imports sympy, for seconds
     return tuple(int(i) for i in place)
 
 
@@ -131,7 +136,11 @@ def _described(verdict: str, c: Comparison, seen: Match, expected: Tensor) -> Ju
     if not expected.numel():
         return Judgement(verdict, idle=verdict == "right")
     errors = torch.stack([(g - expected).abs() for g in c.given]).amax(0).nan_to_num(nan=math.inf)
-    index = largest_at(seen.excess if bool((seen.excess > 0).any()) else errors)
+    off = seen.excess > 1
+    if bool(off.any()):  # which of them is the most unlikely is a matter of roundings
+        index = largest_at(torch.where(off, errors, -1.0))
+    else:
+        index = largest_at(seen.excess if bool((seen.excess > 0).any()) else errors)
     call = max(c.given, key=lambda g: float((g[index] - expected[index]).abs()))
     spacing = _spacing(expected)
     size = _rms(expected)

@@ -165,7 +165,9 @@ class Reach(Named):
     def _picked(self, term: Term) -> Iterator[Term]:
         """Entries of a vector at the indices in reach, as the weights of classes at the labels."""
         for name, index in self.whole.items():
-            if index.ndim == 1 and index.numel() and int(index.min()) >= 0 and int(index.max()) < len(term.value):
+            if index.ndim != 1 or not index.numel() or index.is_complex():
+                continue
+            if int(index.min()) >= 0 and int(index.max()) < len(term.value):
                 yield Term(f"{term.text}[{name}]", term.value[index], "power")
                 yield Term(f"{term.text}[{name}][:, None]", term.value[index][:, None], "power")
 
