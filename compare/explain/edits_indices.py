@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from compare.explain.edits_places import cause_of_name
 from compare.explain.site import Proposal, Site
@@ -37,6 +37,9 @@ def index(site: Site) -> Iterator[Proposal]:
                 yield Proposal(_subscript(node, changed), "", 0.5, "range")
     elif isinstance(inner, ast.JoinedStr):
         yield from _spelt(site, node, inner)
+    elif (made := _number_in_key(inner)) is not None:
+        for by in (1, -1):
+            yield Proposal(_subscript(node, made(_moved, by)), "", 0.0, f"key {by:+}")
     elif not isinstance(inner, ast.Constant | ast.JoinedStr) or isinstance(getattr(inner, "value", None), int):
         if isinstance(node.ctx, ast.Load) and isinstance(inner, ast.Constant):
             yield Proposal(ast.copy_location(_summed(node.value), node), "some_samples", 0.6, "sum")
@@ -126,6 +129,18 @@ def _spelt(site: Site, node: ast.Subscript, inner: ast.JoinedStr) -> Iterator[Pr
 
 def _summed(node: ast.expr) -> ast.expr:
     return ast.Call(ast.copy_location(ast.Attribute(node, "sum", ast.Load()), node), [number(0, node)], [])
+
+
+def _number_in_key(key: ast.expr) -> Callable[[Callable[[ast.expr, int], ast.expr], int], ast.expr] | None:
+    """How to make a key such as `'W%d' % l` or `'W' + str(l)` with its number moved; None of another one."""
+    if not isinstance(key, ast.BinOp):
+        return None
+    if isinstance(key.op, ast.Mod) and isinstance(key.left, ast.Constant) and not isinstance(key.right, ast.Tuple):
+        return lambda moved, by: binary(key.left, key.op, moved(key.right, by))
+    made = key.right
+    if isinstance(key.op, ast.Add) and isinstance(made, ast.Call) and ast.unparse(made.func) == "str" and made.args:
+        return lambda moved, by: binary(key.left, key.op, call(made.func, moved(made.args[0], by)))
+    return None
 
 
 def _moved(node: ast.expr, by: int) -> ast.expr:

@@ -33,6 +33,8 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
     if old in reach.scalars:
         for term in (*reach.sizes, *reach.numbers):
             if term.text != old and term.role in ("size", "constant", "number"):
+                if site.in_index and (".sum(" in term.text or "**" in term.text):
+                    continue
                 if any(isinstance(a, ast.If | ast.IfExp) and below is a.test for a, below in _steps(site)):
                     continue  # a number in a test: true as well, and no mistake's name
                 count = term.role == "size" and reach.is_size(reach.scalars[old])

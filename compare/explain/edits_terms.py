@@ -6,6 +6,7 @@ import ast
 import itertools
 from collections.abc import Iterator
 
+from compare.explain.meaning import factors_of
 from compare.explain.reach import Reach
 from compare.explain.site import Proposal, Site, is_slope, penalty
 from compare.explain.syntax import binary, constant, names, number, parsed
@@ -39,10 +40,14 @@ def _penalised(site: Site) -> bool:
 
 def _beside_slope(site: Site) -> bool:
     """Whether a place is the a of a * (1 - a)."""
-    above = site.place.parent
-    other = {"left": "right", "right": "left"}.get(site.place.field, "")
-    beside = getattr(above, other, None) if isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult) else None
-    return beside is not None and is_slope(beside) and names(site.node) == names(beside)
+    top: ast.AST = site.node
+    for above in reversed(site.place.above):
+        if not (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
+            break
+        top = above
+    return isinstance(top, ast.expr) and any(
+        is_slope(factor) and names(site.node) == names(factor) for factor in factors_of(top) if factor is not site.node
+    )
 
 
 def _made_here(text: str, reach: Reach) -> bool:

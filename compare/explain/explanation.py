@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -47,6 +47,7 @@ TOGETHER = 0.3  # share of the time for one edit that mends several steps
 CARRIED = 0.4  # share of a step's time that is spent on it as one that carries on a factor, where deltas carry one
 LOADED = 0.25  # share of the time, 2 s at most, that is left for the search however long its child took to start
 AT_LEAST = 0.5  # seconds for what numbers tell at once, such as a sign, when the search has taken all the time
+OBSERVED = 3  # observations in which a repair has to mend another step too
 FEW, MANY = 6, 4096  # entries of a gradient on which edits are tried
 WRONG = ("wrong", "invalid", "cancels", "imprecise")
 
@@ -86,12 +87,18 @@ def explain(
         explained |= {n: in_language(language, r) for n, r in together.items()}
         wrong = [row for row in wrong if row.name not in explained]
         for left, row in zip(range(len(wrong), 0, -1), wrong, strict=True):
+            if row.name in explained:
+                continue
+            others = [other for other in wrong if other.name not in (*explained, row.name)]
+            searcher.waiting = [other.name for other in others]
             share = (deadline - time.monotonic()) * (SHARE if left > 1 else 1.0)
             found = replace(row, cause="unknown")  # unless there is time to find out
             if share > 0.05:
                 failed = replace(found, explanation="looking for its cause failed; please report this derivation")
                 found = _safely(partial(_explained, row, evidence, searcher, like, share), failed)
-            explained[row.name] = in_language(language, found)
+            too = [other for other in others if found.repair and other.name in searcher.mended]
+            told = mended_at_once([found, *too])
+            explained |= {n: in_language(language, r) for n, r in told.items()}
     return replace(report, rows=told_once([explained.get(row.name, row) for row in report.rows], like))
 
 
@@ -219,17 +226,22 @@ def _repaired(
     telling = [other for other in others if _tells(other, row.name)]
     found = searcher.repairs(seen, telling[:2], row.name, list(like.values()), 0.75 * seconds)
     log.debug("%s: %d found, %d tried %s", row.name, len(found), searcher.tried, searcher.why)
-    for which, repair in sorted(enumerate(found), key=lambda each: each[1]["cause"] == "unknown"):
+    mends = [searcher.mends(which, [seen, *telling][:OBSERVED]) for which in range(len(found))]
+    # a loop makes one mistake in each round: what mends more of them is the likelier, and a name before none
+    ranked = sorted(enumerate(found), key=lambda each: (-len(mends[each[0]]), each[1]["cause"] == "unknown"))
+    for which, repair in ranked:
         if time.monotonic() > until:
             break  # a repair that is not verified is none
         if repair["pair"] and not pairs:
             continue
         if searcher.harmless(which, row.name, seen) and all(searcher.holds(which, row.name, o) for o in others):
+            searcher.mended = mends[which]
             like[row.name] = repair["key"]
             better = exchanged([seen, *others], row.name) or lower_precision([seen, *others], row.name)
-            if better is None and repair["cause"] in IN_DOUBT:
+            doubtful = repair["cause"] in IN_DOUBT and not _tests(repair)
+            if better is None and doubtful:
                 better = nearly([seen, *others], row.name)
-            if better is None and (repair["pair"] or repair["cause"] in IN_DOUBT):
+            if better is None and (repair["pair"] or doubtful):
                 better = forgotten_path([seen, *others], row.name)
             if better is None and (repair["pair"] or repair["cause"] == "unknown"):
                 better = unfinished([seen, *others], row.name)
@@ -241,6 +253,11 @@ def _repaired(
                 repair |= {"cause": better.cause, "says": better.says, "diz": ""}
             return mended(row, repair)
     return None
+
+
+def _tests(repair: dict[str, Any]) -> bool:
+    """Whether a repair changes what an `if` asks: an exception that is none."""
+    return repair["cause"] == "special_case" and all(line[2].startswith("if ") for line in repair["lines"])
 
 
 def _tells(seen: Observation, name: str) -> bool:

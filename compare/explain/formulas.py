@@ -111,8 +111,9 @@ class Formulas(Uses):
             yield from self._own_in_part(own, constants)
         yield from self.paths()
         yield from self._cut()
+        finals = {f"d{n}" for n in self.seen.inputs}  # no step is handed the gradient of an input
         for term in [*self.handed.plain, *self.handed.products(tuple(error.shape))]:
-            if term.value.shape != error.shape or term.text == self.target:
+            if term.value.shape != error.shape or term.text == self.target or term.text in finals:
                 continue
             self.in_time()
             coefficient = multiple(error, term.value.double())

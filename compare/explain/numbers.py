@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from compare.explain.observe import Observation, alike
 from compare.explain.reach import Reach
 
+COUNTED = 12  # entries in a window, or along an axis, that a mistake of counting is recognised from
 NUMBERS = (2.0, 0.5, 3.0, 4.0, 0.25, 1 / 3, 1.5, 2 / 3, 6.0, 10.0)
 
 
@@ -202,7 +204,9 @@ class Numbers:
                     yield Candidate("some signs", "sign", "turn its sign where it is wrong; elsewhere it is right")
                 else:
                     words = f"multiply it by {number:.6g} in the entries that are wrong"
-                    yield Candidate(f"some {number:.6g}", "wrong_factor", words)
+                    counted = Fraction(number).limit_denominator(COUNTED)  # so many for so many: 3 / 2
+                    counts = same(number, float(counted)) and min(counted.numerator, counted.denominator) > 1
+                    yield Candidate(f"some {number:.6g}", "wrong_count" if counts else "wrong_factor", words)
 
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}

@@ -9,9 +9,10 @@ from typing import Any
 
 from compare.explain.named import tensor
 from compare.explain.site import Proposal, Site, is_slope
-from compare.explain.syntax import Place, base, constant
+from compare.explain.syntax import Place, base, constant, names
 from compare.explain.trial import RESULT
 
+STEPS = {"t", "time", "step", "tau"}  # what an index along time is called
 VANISHING = 1e-13  # of what stood there: nothing but roundings
 
 
@@ -28,6 +29,18 @@ def position(place: Place) -> str:
         if isinstance(above, ast.Subscript) and below is above.slice and not _compares(below):
             return "wrong_index"
     return ""
+
+
+def layered(site: Site) -> bool:
+    """Whether a place picks a layer's entry: of a list of arrays of several shapes, or of a dictionary."""
+    chain = (*site.place.above, site.node)
+    for above, below in reversed(list(itertools.pairwise(chain))):
+        if isinstance(above, ast.Subscript) and below is above.slice:
+            held = site.evaluated(above.value)
+            if names(below) & STEPS or not isinstance(held, dict | list | tuple):
+                return False
+            return isinstance(held, dict) or len({getattr(entry, "shape", ()) for entry in held}) > 1
+    return False
 
 
 def _compares(node: ast.AST) -> bool:

@@ -32,6 +32,8 @@ class Searcher:
         self.child: Child | None = None
         self.program: Program | None = None
         self.tried = 0
+        self.waiting: list[str] = []  # other wrong steps, which are still to be explained
+        self.mended: list[str] = []  # those of them that the repair accepted last makes right as well
         self.hint: list[Any] = []  # file, line and text of the first line that is suspect, for the last step
         try:
             self.program = read(backward, forward)
@@ -96,7 +98,7 @@ class Searcher:
         together: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
         """Repairs of a step that hold under one condition and these others, and mend those in `together` as well."""
-        self.hint = []
+        self.hint, self.mended = [], []
         asked = {
             "values": seen.values,
             "target": target,
@@ -152,3 +154,16 @@ class Searcher:
         new = seen.given | {n: g for n, g in gradients.items() if n in seen.local and g.shape == seen.local[n].shape}
         expected = seen.expect(new)
         return all(seen.alike(new[n], expected[n]) for n in seen.right if n != target and n in expected)
+
+    def mends(self, which: int, observations: Sequence[Observation]) -> list[str]:
+        """Of the steps that wait, those that are wrong here and that a repair makes right as well."""
+        mended, told = set(self.waiting), set()
+        for seen in observations if mended else ():
+            gradients = self.run(which, seen.values)
+            if gradients is None:
+                return []
+            new = {n: g for n, g in gradients.items() if n in seen.local and g.shape == seen.local[n].shape}
+            expected = seen.expect(seen.given | new)
+            mended = {n for n in mended if n in new and n in expected and seen.alike(new[n], expected[n])}
+            told |= {n for n in mended if n in seen.given and not seen.alike(seen.given[n], seen.local[n])}
+        return [name for name in self.waiting if name in mended & told]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import operator
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,11 +51,19 @@ class Suspects:
         handed = self.handed.get(id(at), [])
         if (handed and not any(handed)) or any(id(above) in self.settled for above in place.above):
             return SETTLED
+        if self._called & {a.name for a in place.above if isinstance(a, ast.FunctionDef)}:
+            return SUSPECT
         if id(at) in self.suspects:
             return FEEDS if id(at) in self.partial and len(self.partial) < len(self.suspects) else SUSPECT
         if not self.suspects:
             return SUSPECT
         return FEEDS if any(self._read_from(at)) else OPEN
+
+    @functools.cached_property
+    def _called(self) -> set[str]:
+        """The names of what suspects call: functions of the program may be among them."""
+        nodes = (node for statement, _, _ in self.suspects.values() for node in ast.walk(statement))
+        return {n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
 
     def first(self, places: Iterable[tuple[Place, ast.stmt]]) -> Place | None:
         """Of places with the statements that hold them, one in the first that made no gradient of right ones."""
@@ -72,7 +81,7 @@ class Suspects:
     def mends(self, place: Place, new: Any, top: ast.stmt) -> bool:
         """Whether a suspect computes a gradient of the graph, or a part of one, with `new` at a place; True if open."""
         at = _statement(place, top)
-        if place.node is at:
+        if place.node is at or self._called & {a.name for a in place.above if isinstance(a, ast.FunctionDef)}:
             return True
         place.put(new)
         try:

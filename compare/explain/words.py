@@ -28,9 +28,11 @@ def mended(row: Row, repair: dict[str, Any]) -> Row:
     )
 
 
-def mended_at_once(rows: Sequence[Row], repair: dict[str, Any]) -> dict[str, Row]:
-    """Rows that one repair mends: the first shows it, the others refer to it."""
-    first = mended(rows[0], repair)
+def mended_at_once(rows: Sequence[Row], repair: dict[str, Any] | None = None) -> dict[str, Row]:
+    """Rows that one repair mends, told in the first already if it is not given: the others refer to it."""
+    first = mended(rows[0], repair) if repair is not None else rows[0]
+    if len(rows) == 1:
+        return {first.name: first}
     others = ", ".join(row.name for row in rows[1:])
     says, _, diz = first.explanation.partition(SEPARATOR)
     words = f"{says} This one edit mends {others} as well.{SEPARATOR}{diz} Esta única edição corrige também {others}."
