@@ -189,7 +189,8 @@ def _clips(made: Tensor | None, inner: Tensor | None) -> bool:
     if made is None or inner is None or made.shape != inner.shape or not made.numel() or torch.equal(made, inner):
         return False
     low, high = float(made.min()), float(made.max())
-    return torch.equal(inner.clamp(low, high), made) and bool(((made > low) & (made < high)).any())
+    within = made[(made > low) & (made < high)]
+    return torch.equal(inner.clamp(low, high), made) and len(set(within.tolist())) > 2
 
 
 def function(site: Site) -> Iterator[Proposal]:

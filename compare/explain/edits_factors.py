@@ -115,8 +115,10 @@ def _cause(site: Site, term: Term, op: str) -> str:
             return "wrong_count" if _divisor(site) > 1 else "missing_mean"
         return "mean_twice"
     if term.role in ("number", "constant"):
-        counts = term.role == "number" and (op == "/") != site.divides and term.value in site.reach.means
-        return "missing_mean" if counts else "wrong_factor"
+        divides = term.role == "number" and (op == "/") != site.divides
+        if divides and site.reach.counts_too_few(term.value):
+            return "wrong_count"
+        return "missing_mean" if divides and term.value in site.reach.means else "wrong_factor"
     if term.role in ("written", "complement") and site.reach.slope(term.text):
         return "missing_activation_derivative"
     if term.role in ("tensor", "written", "complement") and _chooses(term.value):

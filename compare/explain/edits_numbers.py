@@ -46,8 +46,11 @@ def number_changed(site: Site) -> Iterator[Proposal]:
     for other in tried:
         if other not in seen and not (isinstance(value, int) and isinstance(other, float) and other.is_integer()):
             seen.add(other)
+            fewer = cause == "wrong_factor" and other and site.reach.counts_too_few(value / other)
             odd = other in ODD and not piecewise and other not in (2 * value, value / 2)
-            yield Proposal(number(other, node), cause, 0.6 if odd else 0.0, f"{value} {other}")
+            yield Proposal(
+                number(other, node), "wrong_count" if fewer else cause, 0.6 if odd else 0.0, f"{value} {other}"
+            )
     if site.in_index or site.inside(ast.keyword):
         return
     for term in (*site.reach.sizes, *site.reach.numbers):

@@ -93,7 +93,7 @@ class Formulas(Uses):
         inputs = self.target in self.seen.inputs
         own = self.reach.tensors.get(self.target)
         constants = {t.text: t.value for t in self.reach.numbers if t.role == "constant"}
-        several = own is not None and own.numel() > 1 and bool(constants)  # one number is a multiple of any other
+        several = own is not None and own.numel() > 1  # one number is a multiple of any other
         if inputs and several and own is not None and (coefficient := multiple(error, own)) is not None:
             given_l2 = any(same(coefficient, v) for v in constants.values())
             name = next((n for n, v in constants.items() if same(coefficient, v)), f"{coefficient:.6g}")

@@ -16,6 +16,7 @@ from torch import Tensor
 from compare.explain.observe import Observation, alike
 from compare.explain.reach import Reach
 
+DISTINCT = 2  # values within the bounds that something is clipped to
 COUNTED = 12  # entries in a window, or along an axis, that a mistake of counting is recognised from
 NUMBERS = (2.0, 0.5, 3.0, 4.0, 0.25, 1 / 3, 1.5, 2 / 3, 6.0, 10.0)
 
@@ -174,7 +175,9 @@ class Numbers:
     def rounded(self, given: Tensor) -> Iterator[Candidate]:
         """Clipped at its largest entry, or rounded to float32."""
         largest = float(given.abs().max())
-        if largest > 0 and int((given.abs() == largest).sum()) > 1 and self.right_where(given.abs() < largest):
+        within = given[given.abs() < largest]  # of few values, any bound is met by chance
+        several = len(set(within.tolist())) > DISTINCT and int((given.abs() == largest).sum()) > 1
+        if largest > 0 and several and self.right_where(given.abs() < largest):
             there = given.abs() == largest
             beyond = (self.expected[there] * given[there].sign()) / largest
             if bool((beyond >= 1 - 1e-9).all()) and bool((beyond > 1 + 1e-9).any()):

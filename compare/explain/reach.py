@@ -32,6 +32,10 @@ class Reach(Named):
         """Whether the forward divides by this number, as far as that is known."""
         return any(abs(size - other) < 1e-6 * other for other in self.averages)
 
+    def counts_too_few(self, ratio: float) -> bool:
+        """Whether the forward averages over so many times as many entries as the program divides by."""
+        return self.is_size(ratio) and any(self.averaged(ratio * divisor) for divisor in self.divisors)
+
     @cached_property
     def sizes(self) -> list[Term]:
         """Sizes of what is in reach, as numbers that have a name or as expressions."""
@@ -73,10 +77,18 @@ class Reach(Named):
         plain_numbers = [Term(f"{v:g}", v, "number") for v in (2.0, 0.5, 3.0, 4.0, 0.25)]
         own = [Term(n, v, "constant") for n, v in self.scalars.items() if not self.counted(n) and v != 0]
         if self.decay is not None and not any(abs(t.value - self.decay) < 1e-9 * abs(self.decay) for t in own):
-            own.append(Term(f"{self.decay:.6g}", self.decay, "constant"))
+            own.append(self._short(self.decay))
         own += [Term(f"(1 - {t.text})", 1 - t.value, "constant") for t in own if 0 < t.value < 1]
         roots = [Term(f"{s.text} ** 0.5", math.sqrt(s.value), "size") for s in self.sizes]
         return [*own, *plain_numbers, *roots]
+
+    def _short(self, value: float) -> Term:
+        """A number in few digits, by itself or divided by a size; in many where it is neither."""
+        for size, text in ((1.0, ""), *((t.value, f" / {t.text}") for t in self.sizes)):
+            few = f"{value * size:.6g}"
+            if abs(float(few) - value * size) <= 1e-12 * abs(value * size):
+                return Term(few + text, value, "constant")
+        return Term(f"{value:.12g}", value, "constant")
 
     @cached_property
     def derivatives(self) -> list[Term]:

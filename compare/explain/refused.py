@@ -7,6 +7,8 @@ import itertools
 from collections.abc import Collection
 from typing import Any
 
+import torch
+
 from compare.explain.named import tensor
 from compare.explain.site import Proposal, Site, is_slope
 from compare.explain.syntax import Place, base, constant, names
@@ -34,13 +36,16 @@ def position(place: Place) -> str:
 def layered(site: Site) -> bool:
     """Whether a place picks a layer's entry: of a list of arrays of several shapes, or of a dictionary."""
     chain = (*site.place.above, site.node)
-    for above, below in reversed(list(itertools.pairwise(chain))):
-        if isinstance(above, ast.Subscript) and below is above.slice:
-            held = site.evaluated(above.value)
-            if names(below) & STEPS or not isinstance(held, dict | list | tuple):
-                return False
-            return isinstance(held, dict) or len({getattr(entry, "shape", ()) for entry in held}) > 1
-    return False
+    picked = [a for a, below in itertools.pairwise(chain) if isinstance(a, ast.Subscript) and below is a.slice]
+    picks = picked[-1] if picked else site.node
+    held = site.evaluated(picks.value) if isinstance(picks, ast.Subscript) else None
+    if not isinstance(held, dict | list | tuple) or names(picks.slice) & STEPS:
+        return False
+    if isinstance(held, dict) or len({getattr(entry, "shape", ()) for entry in held}) > 1:
+        return True
+    arrays = [value for entry in held if (value := tensor(entry)) is not None]
+    inputs = [site.reach.tensors[n] for n in site.reach.inputs if n in site.reach.tensors]
+    return bool(arrays) and all(any(torch.equal(value, own) for own in inputs) for value in arrays)
 
 
 def _compares(node: ast.AST) -> bool:
