@@ -60,6 +60,8 @@ class Bench:
             frozenset(asked["deltas"]),
             [Elsewhere(dict(values), expected.double(), floor) for values, expected, floor in asked["others"]],
         )
+        smaller = (Elsewhere(dict(values), wanted.double(), floor) for values, wanted, floor in asked["smaller"])
+        search.smaller = list(smaller)
         search.after = {name: expected.double() for name, expected in asked["after"].items()}
         search.floor, (search.flowing, search.off) = asked["floor"], asked["flowing"]
         search.together, search.decay = set(asked["together"]), asked["decay"]
@@ -99,7 +101,7 @@ class Bench:
 
 def _described(found: Found) -> dict[str, Any]:
     lines = [[s.file, s.line, s.old, s.new] for s in _unique(found.shown)]
-    return {"cause": found.cause, "key": found.key, "lines": lines, "pair": found.pair} | (
+    return {"cause": found.cause, "key": found.key, "lines": lines, "pair": found.pair, "general": found.general} | (
         {"says": found.says, "diz": found.diz} if found.says else {}
     )
 

@@ -59,6 +59,7 @@ class Candidates:
         self.inputs, self.quantities, self.deltas = inputs, quantities, deltas
         self.size = float(self.expected.square().mean().sqrt()) if expected.numel() else 0.0
         self.others = others or []
+        self.smaller: list[Elsewhere] = []  # inputs of other sizes, at which what holds by chance does not
         self.tried = 0
         self.nearer: list[tuple[float, Candidate]] = []
         self.snapshots: list[dict[str, Any]] = []  # before each statement, and after the last

@@ -169,26 +169,27 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
         return replace(row, cause="unknown")
     others = list(evidence.others(seen.condition, time.monotonic() + 0.2 * seconds))
     seen, others = telling_most(seen, others, row.name)
+    smaller = [o for o in evidence.of_other_sizes(time.monotonic() + 0.1 * seconds) if _tells(o, row.name)]
     carried = seen.carrying(row.name)
     if carried is not seen and _tells(carried, row.name):  # two mistakes in one step: itself, and a factor that is kept
         share = CARRIED * (until - time.monotonic())
-        alone = _repaired(row, seen, others, searcher, like, share, pairs=False)
+        alone = _repaired(row, seen, others, smaller, searcher, like, share, pairs=False)
         if alone is not None:
             return alone
         kept = [o.carrying(row.name) for o in others]
-        both = _repaired(row, carried, kept, searcher, like, CARRIED * (until - time.monotonic()))
+        both = _repaired(row, carried, kept, [], searcher, like, CARRIED * (until - time.monotonic()))
         if both is not None:
             says, _, diz = both.explanation.partition(SEPARATOR)
             before = seen.deltas(row.name)[-1]
             says += f" Besides, the factor that {before} carries is not undone after it."
             diz += f" Além disso, o fator que {before} carrega não é desfeito depois."
             return replace(both, explanation=f"{says}{SEPARATOR}{diz}")
-    found = _repaired(row, seen, others, searcher, like, until - time.monotonic())
+    found = _repaired(row, seen, others, smaller, searcher, like, until - time.monotonic())
     if found is not None:
         return found
     until = max(until, time.monotonic() + AT_LEAST)
     told = exchanged([seen, *others], row.name) or forgotten_path([seen, *others], row.name)
-    told = told or identify([seen, *others], row.name, until)
+    told = told or identify([seen, *others, *smaller], row.name, until)
     told = told or unfinished([seen, *others], row.name) or nearly([seen, *others], row.name)
     if told is None and row.verdict == "imprecise":
         return replace(row, cause="low_precision", explanation=f"{row.explanation}. {CAUSES['low_precision'].mend}")
@@ -213,6 +214,7 @@ def _repaired(
     row: Row,
     seen: Observation,
     others: list[Observation],
+    smaller: list[Observation],
     searcher: Searcher,
     like: dict[str, str],
     seconds: float,
@@ -224,11 +226,15 @@ def _repaired(
     """
     until = time.monotonic() + seconds
     telling = [other for other in others if _tells(other, row.name)]
-    found = searcher.repairs(seen, telling[:2], row.name, list(like.values()), 0.75 * seconds)
+    found = searcher.repairs(seen, telling[:2], row.name, list(like.values()), 0.75 * seconds, smaller=smaller)
     log.debug("%s: %d found, %d tried %s", row.name, len(found), searcher.tried, searcher.why)
     mends = [searcher.mends(which, [seen, *telling][:OBSERVED]) for which in range(len(found))]
-    # a loop makes one mistake in each round: what mends more of them is the likelier, and a name before none
-    ranked = sorted(enumerate(found), key=lambda each: (-len(mends[each[0]]), each[1]["cause"] == "unknown"))
+
+    def _rank(each: tuple[int, dict[str, Any]]) -> tuple[bool, int, bool]:
+        """What holds at any size first; then what mends more: a loop makes its mistake in each round. Names then."""
+        return not each[1]["general"], -len(mends[each[0]]), each[1]["cause"] == "unknown"
+
+    ranked = sorted(enumerate(found), key=_rank)
     for which, repair in ranked:
         if time.monotonic() > until:
             break  # a repair that is not verified is none

@@ -14,6 +14,7 @@ from compare.check.conditions import Condition, Inputs, conditions, has_specs
 from compare.check.hooks import Forward
 from compare.check.scale import Convention
 from compare.explain.observe import Observation, observe
+from compare.explain.resized import resized
 
 CONDITIONS = 7  # besides the one at which a step is wrong, under which a repair has to hold
 SATURATING = 5.0  # scale of the values beyond which units saturate
@@ -30,6 +31,7 @@ class Evidence:
     def __init__(self, forward: Forward, backward: Backward, inputs: Inputs, wanted: list[str], seed: int) -> None:
         fixed = not callable(inputs) and not has_specs(inputs)
         drawn = moved(inputs, seed) if fixed and isinstance(inputs, Mapping) else inputs
+        drawn, self.smaller = resized(drawn, seed) if callable(drawn) else (drawn, [])
         # where units are saturated or tied, factors are 0 and formulas coincide: such inputs tell least of a cause
         every = sorted(conditions(drawn, seed), key=lambda c: c.values.scale > SATURATING or c.values.ties)
         self.by_name = {str(c): c for c in every}
@@ -42,15 +44,27 @@ class Evidence:
         self._seen: dict[str, Observation | None] = {}
         self._right: set[str] = set()
         plain = self.at(every[0])  # where the check finds its convention as well
-        self._right = set(plain.right) if fixed and plain is not None else set()
+        self._presumed = set(plain.right) if plain is not None else set()
+        self._right = self._presumed if fixed else set()
 
     def at(self, condition: Condition) -> Observation | None:
         """What this condition shows; None where the forward does not run there, or nothing is presupposed any more."""
         name = str(condition)
         if name not in self._seen:
             seen = self._run(condition)
-            self._seen[name] = seen if seen is not None and self._right <= set(seen.right) else None
+            right = self._presumed if condition in self.smaller else self._right
+            self._seen[name] = seen if seen is not None and right <= set(seen.right) else None
         return self._seen[name]
+
+    def of_other_sizes(self, until: float) -> list[Observation]:
+        """Observations at smaller sizes, where everything that is right as given is right there too."""
+        found = []
+        for condition in self.smaller:
+            if time.monotonic() < until and (seen := self.at(condition)) is not None:
+                found.append(seen)
+                if condition is self.smaller[0]:
+                    break  # all sizes at once: that is enough
+        return found
 
     def others(self, but: Condition, until: float) -> Iterator[Observation]:
         """Observations under other conditions, the failing ones of any row first; one at least, others `until` then."""

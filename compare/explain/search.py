@@ -37,6 +37,7 @@ class Found:
     says: str = ""
     diz: str = ""
     pair: bool = False  # whether it takes two edits
+    general: bool = True  # whether it holds at other sizes as well
 
 
 class Search(Candidates):
@@ -58,7 +59,7 @@ class Search(Candidates):
                     self.trial, self.target, self.expected, self.inputs, self.quantities, self.deltas, self.others
                 )
                 second.upstream, second.after, second.floor = self.upstream, self.after, self.floor
-                second.flowing, second.off = self.flowing, self.off
+                second.flowing, second.off, second.smaller = self.flowing, self.off, self.smaller
                 second.averages, second.means = self.averages, self.means
                 before = shown([(site.place, proposal.new) for site, proposal in first.changes], self.trial)
                 found = second._round(time.monotonic() + share, [], pair=True)
@@ -94,16 +95,20 @@ class Search(Candidates):
                 break
             if pair and position > 2000:
                 break
-            if found and (len(found) >= ENOUGH or candidate.cost > found[0][0] + WINDOW):
+            general = [cost for cost, each in found if each.general]
+            if general and (len(general) >= ENOUGH or candidate.cost > general[0] + WINDOW):
                 break
             self.tried += 1
             repaired = self._attempt(candidate)
             if repaired is not None:
                 now = time.monotonic()
-                if not found:
+                if repaired.general and not general:
                     deadline = min(deadline, now + max(LONGER, 0.3 * (now - started)))
+                elif not found:  # by chance, or sizes are numbers in this backward: one that is general may yet come
+                    deadline = min(deadline, now + max(LONGER, now - started))
                 found.append((candidate.cost, repaired))
-        return [each for _, each in found]
+        found.sort(key=lambda each: not each[1].general)
+        return [each for _, each in found][: 2 * ENOUGH]
 
     def _until_found(self, like: list[str], found: Sequence[Any]) -> Iterator[Candidate]:
         batches = self.batches(like)
@@ -136,7 +141,8 @@ class Search(Candidates):
             lines = shown([(site.place, proposal.new) for site, proposal in candidate.changes], self.trial)
             own = candidate.cause == candidate.edit.cause  # else the cause's own words fit better
             says, diz = (candidate.edit.says, candidate.edit.diz) if own else ("", "")
-            return Found(candidate.cause, candidate.kind, lines, codes, says, diz)
+            general = all(self._holds(codes, other) for other in self.smaller)
+            return Found(candidate.cause, candidate.kind, lines, codes, says, diz, general=general)
 
     def _holds(self, codes: list[CodeType | None], other: Elsewhere) -> bool:
         """Whether a candidate is right at other values too."""

@@ -96,8 +96,12 @@ class Searcher:
         like: list[str],
         seconds: float,
         together: Sequence[str] = (),
+        smaller: Sequence[Observation] = (),
     ) -> list[dict[str, Any]]:
-        """Repairs of a step that hold under one condition and these others, and mend those in `together` as well."""
+        """Repairs of a step that hold under one condition and these others, and mend those in `together` as well.
+
+        Those that hold at `smaller` sizes too are `general`, and come first.
+        """
         self.hint, self.mended = [], []
         asked = {
             "values": seen.values,
@@ -116,6 +120,7 @@ class Searcher:
             "flowing": seen.flowing,
             "like": like,
             "others": [(o.values, o.local[target], o.floor) for o in others if target in o.local],
+            "smaller": [(o.values, o.local[target], o.floor) for o in smaller if target in o.local],
             "seconds": seconds,
         }
         answer = self.call("search", asked, seconds + GRACE)
