@@ -31,7 +31,6 @@ def factor(site: Site) -> Iterator[Proposal]:
         cost = {"size": 0.0, "constant": 0.2, "number": 0.1}[term.role] + (0.6 if "**" in term.text else 0.0)
         cost += 0.8 if term.text.startswith("(1 - ") else 0.0
         t = parsed(term.text)
-        cost -= 0.05 if names(t) == {reach.target} else 0.0  # its own size, of several that are equal
         if constant(node) is None:
             for op, sign, more in ((ast.Div(), "/", 0.0), (ast.Mult(), "*", 0.1)):
                 more += BY_CHANCE if _by_chance(site, term, sign) else 0.0

@@ -96,7 +96,7 @@ class Formulas(Uses):
         several = own is not None and own.numel() > 1  # one number is a multiple of any other
         if inputs and several and own is not None and (coefficient := multiple(error, own)) is not None:
             given_l2 = any(same(coefficient, v) for v in constants.values())
-            name = next((n for n, v in constants.items() if same(coefficient, v)), f"{coefficient:.6g}")
+            name = next((n for n, v in constants.items() if same(coefficient, v)), self.reach.short(coefficient)[0])
             missing = coefficient > 0 and self._no_penalty(own, given_l2)
             yield Candidate(
                 "own " + (name if given_l2 else "other"),
@@ -105,8 +105,8 @@ class Formulas(Uses):
             )
         elif inputs and own is not None and not self.alone and (multiple(error, own) or 0) < 0:
             # of one entry any error is a multiple: that it is the same one under every condition tells
-            name = f"{-(multiple(error, own) or 0):.6g}"
-            yield Candidate(f"own -{name}", "wrong_l2", f"take out {name} * {self.target}: J has no such penalty")
+            for name in self.reach.short(-(multiple(error, own) or 0)):
+                yield Candidate(f"own -{name}", "wrong_l2", f"take out {name} * {self.target}: J has no such penalty")
         if inputs and own is not None:
             yield from self._own_in_part(own, constants)
         yield from self.paths()
@@ -150,7 +150,7 @@ class Formulas(Uses):
         # of one entry any error is a multiple: that it is the same one under every condition tells
         names = [n for n, value in known.items() if same(abs(c), abs(value))]
         if not names and (int(off.sum()) > 1 or not self.alone):
-            names = [f"{abs(c):.6g}"]
+            names = self.reach.short(abs(c))
         for name in names:
             yield Candidate(f"own in part {verb} {name}", "wrong_l2", f"{verb} {name} * {self.target} {where}")
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from compare.explain.activations import ACTIVATIONS
 from compare.explain.named import Named, Term, plain, spreads
 
+DIGITS = 4  # of a number that somebody wrote
 ALMOST = 1e-2  # relative: two values that an epsilon tells apart
 SEVERAL = 6  # counts along several axes that are looked at
 
@@ -77,18 +78,19 @@ class Reach(Named):
         plain_numbers = [Term(f"{v:g}", v, "number") for v in (2.0, 0.5, 3.0, 4.0, 0.25)]
         own = [Term(n, v, "constant") for n, v in self.scalars.items() if not self.counted(n) and v != 0]
         if self.decay is not None and not any(abs(t.value - self.decay) < 1e-9 * abs(self.decay) for t in own):
-            own.append(self._short(self.decay))
+            own.append(Term(self.short(self.decay)[0], self.decay, "constant"))
         own += [Term(f"(1 - {t.text})", 1 - t.value, "constant") for t in own if 0 < t.value < 1]
         roots = [Term(f"{s.text} ** 0.5", math.sqrt(s.value), "size") for s in self.sizes]
         return [*own, *plain_numbers, *roots]
 
-    def _short(self, value: float) -> Term:
+    def short(self, value: float) -> list[str]:
         """A number in few digits, by itself or divided by a size; in many where it is neither."""
+        found = []
         for size, text in ((1.0, ""), *((t.value, f" / {t.text}") for t in self.sizes)):
-            few = f"{value * size:.6g}"
+            few = f"{value * size:.{DIGITS}g}"
             if abs(float(few) - value * size) <= 1e-12 * abs(value * size):
-                return Term(few + text, value, "constant")
-        return Term(f"{value:.12g}", value, "constant")
+                found.append(few + text)
+        return found or [f"{value:.12g}"]
 
     @cached_property
     def derivatives(self) -> list[Term]:
