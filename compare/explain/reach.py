@@ -16,6 +16,7 @@ from torch import Tensor
 from compare.explain.activations import ACTIVATIONS
 from compare.explain.named import Named, Term, plain, spreads
 
+SPELT = 3  # ways to write a number that are tried
 DIGITS = 4  # of a number that somebody wrote
 ALMOST = 1e-2  # relative: two values that an epsilon tells apart
 SEVERAL = 6  # counts along several axes that are looked at
@@ -78,7 +79,7 @@ class Reach(Named):
         plain_numbers = [Term(f"{v:g}", v, "number") for v in (2.0, 0.5, 3.0, 4.0, 0.25)]
         own = [Term(n, v, "constant") for n, v in self.scalars.items() if not self.counted(n) and v != 0]
         if self.decay is not None and not any(abs(t.value - self.decay) < 1e-9 * abs(self.decay) for t in own):
-            own.append(Term(self.short(self.decay)[0], self.decay, "constant"))
+            own += [Term(text, self.decay, "constant") for text in self.short(self.decay)[:SPELT]]
         own += [Term(f"(1 - {t.text})", 1 - t.value, "constant") for t in own if 0 < t.value < 1]
         roots = [Term(f"{s.text} ** 0.5", math.sqrt(s.value), "size") for s in self.sizes]
         return [*own, *plain_numbers, *roots]
