@@ -19,6 +19,7 @@ from torch import Tensor
 
 from compare.explain.around import Around
 from compare.explain.named import tensor
+from compare.explain.pure import in_place
 from compare.explain.syntax import Place, base, names
 
 CLOSE = 1e-9  # relative: nearer than formulas that differ are by chance
@@ -38,8 +39,8 @@ class Suspects:
         self.right: dict[int, list[bool]] = {}  # by expression, visit by visit
         self.handed: dict[int, list[bool]] = defaultdict(list)  # by statement: whether it was handed what is right
         # statements that made something else of what is right: on which visit first, and what the names held then
-        self.partial: set[int] = set()  # of these, what is the sum of some gradients
         self.suspects: dict[int, tuple[ast.stmt, int, dict[str, str]]] = {}
+        self.partial: set[int] = set()  # of these, what is the sum of some gradients
         if self.flowing:
             for statement, visit in self.traced.ran:
                 self._follow(statement, visit)
@@ -98,6 +99,8 @@ class Suspects:
         """Whether a suspect, reading `made` for a name, is a gradient of the graph or a sum of some."""
         _, visit, known = self.suspects[id(statement)]
         values = [value for _, value in _assigned(statement)]
+        if any(map(in_place, values)):
+            return True  # it would change what it reads
         untouched = {id(term) for value in values for term in _terms(value)} - {id(node) for node in edited}
         if made is not None:
             values = [_Read(name, made).visit(copy.deepcopy(value)) for value in values]
