@@ -87,7 +87,9 @@ class Candidates:
             yield self._sorted(list(itertools.islice(self._proposals(sites), MOST)), like)
             return
         later: list[Candidate] = []
-        for ranks in ((SUSPECT,), (FEEDS,), (OPEN, SETTLED)):
+        until = self.until
+        for ranks, share in (((SUSPECT,), 0.5), ((FEEDS,), 0.6), ((OPEN, SETTLED), 1.0)):
+            self.until = time.monotonic() + share * (until - time.monotonic())
             some = [site for site in sites if site[3] in ranks]
             first: list[Candidate] = []
             for candidate in itertools.islice(self._proposals(some), MOST):

@@ -42,6 +42,9 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
                 cause = "wrong_index" if site.in_index else cause
                 yield Proposal(parsed(term.text), cause, 0.4 if term.role == "size" else 1.0, f"{old} {term.text}")
         return
+    if old in reach.lists:
+        yield from _another_list(site, old)
+        return
     known = reach.tensors.get(old)
     if known is None and old in reach.whole:
         for other in reach.whole:
@@ -66,6 +69,19 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
         for term in (*reach.derivatives, *reach.masks):  # a value where its slope belongs
             if old in names(parsed(term.text)) and term.text != old and term.value.shape == known.shape:
                 yield Proposal(parsed(term.text), "wrong_activation_derivative", 0.5, f"slope {old}")
+
+
+def _another_list(site: Site, old: str) -> Iterator[Proposal]:
+    """`f[k]` for `i[k]`: the entries of another list as long."""
+    above = site.place.parent
+    for other, length in site.reach.lists.items():
+        if other == old or length != site.reach.lists[old]:
+            continue
+        cause = "wrong_operand"
+        if isinstance(above, ast.Subscript) and site.place.field == "value":
+            at = ast.unparse(above.slice)
+            cause = cause_of_name(site, f"{old}[{at}]", f"{other}[{at}]")
+        yield Proposal(parsed(other), cause, 0.3, f"{old} {other}")
 
 
 def _multiplied(above: ast.AST) -> bool:

@@ -50,6 +50,14 @@ def _beside_slope(site: Site) -> bool:
     )
 
 
+def _divides_or_roots(site: Site) -> bool:
+    """Whether a place is divided by, or is what a root or logarithm is taken of."""
+    above = site.place.parent
+    if isinstance(above, ast.Call):
+        return ast.unparse(above.func).rpartition(".")[2] in ("sqrt", "rsqrt", "log")
+    return isinstance(above, ast.BinOp) and isinstance(above.op, ast.Div) and site.place.field == "right"
+
+
 def _made_here(text: str, reach: Reach) -> bool:
     """Whether a name is none of the forward's quantities: a gradient that the backward has made."""
     return text not in reach.quantities
@@ -67,6 +75,10 @@ def term(site: Site) -> Iterator[Proposal]:
     shape = site.shape
     if _within_sum(site):
         return
+    if not own and (site.whole or _divides_or_roots(site)) and site.array is not None and site.array.ndim:
+        for scalar in reach.numbers:  # what keeps a quotient or a root finite
+            if scalar.role == "constant" and not scalar.text.startswith("(") and scalar.value > 0:
+                yield Proposal(binary(node, ast.Add(), parsed(scalar.text)), "wrong_epsilon", 0.4, f"+ {scalar.text}")
     if own and site.whole:
         for scalar in reach.numbers:
             if scalar.role == "constant" and not (scalar.value == reach.decay and _penalised(site)):
@@ -93,10 +105,6 @@ def term(site: Site) -> Iterator[Proposal]:
                 t = parsed(scalar.text)
                 yield Proposal(binary(node, ast.Add(), t), "wrong_mask", -0.4, f"+ {scalar.text}")
                 yield Proposal(binary(node, ast.Sub(), t), "wrong_mask", -0.3, f"- {scalar.text}")
-    if site.whole and site.array is not None and site.array.ndim and not own:
-        for scalar in reach.numbers:  # what keeps a quotient finite, above and below
-            if scalar.role == "constant" and not scalar.text.startswith("(") and scalar.value > 0:
-                yield Proposal(binary(node, ast.Add(), parsed(scalar.text)), "wrong_epsilon", 0.4, f"+ {scalar.text}")
     for count, candidate in enumerate(reach.plain):
         value = candidate.value
         if shape is not None and tuple(value.shape) != shape and not (value.ndim and site.takes(value)):

@@ -60,6 +60,7 @@ class Named:
         self.quantities = quantities
         self.tensors: dict[str, Tensor] = {}
         self.whole: dict[str, Tensor] = {}  # integer tensors
+        self.lists = {n: len(v) for n, v in values.items() if isinstance(v, list | tuple) and v and all(map(_array, v))}
         self.scalars: dict[str, float] = {}
         self.packed: set[str] = set()  # scalars that are entries of a tuple
         self.counts: set[str] = set()  # scalars that are whole numbers, as sizes are
@@ -198,6 +199,10 @@ class Named:
     @cached_property
     def _pairs(self) -> dict[tuple[str, str], bool]:
         return {}
+
+
+def _array(value: Any) -> bool:
+    return isinstance(value, Tensor | np.ndarray) and value.ndim > 0
 
 
 def _numpy(value: Any) -> bool:

@@ -50,8 +50,10 @@ class Suspects:
         """How likely a mistake is at a place: what is right would be undone, and what inherits an error has none."""
         at = _statement(place, statement)
         handed = self.handed.get(id(at), [])
-        if (handed and not any(handed)) or any(id(above) in self.settled for above in place.above):
+        if handed and not any(handed):
             return SETTLED
+        if any(id(above) in self.settled for above in place.above):
+            return FEEDS if any(self._carried(at, other) for _, other in self._read_from(at)) else SETTLED
         if self._called & {a.name for a in place.above if isinstance(a, ast.FunctionDef)}:
             return SUSPECT
         if id(at) in self.suspects:
@@ -79,6 +81,15 @@ class Suspects:
             for _, value in _assigned(other):
                 yield from ((name, other) for name in made & names(value))
 
+    @functools.cached_property
+    def _order(self) -> dict[int, int]:
+        """When each statement ran first."""
+        return {id(statement): k for k, (statement, _) in reversed(list(enumerate(self.traced.ran)))}
+
+    def _carried(self, statement: ast.stmt, suspect: ast.stmt) -> bool:
+        """Whether what a statement makes is read in a later round of a loop: a gradient, but maybe another's."""
+        return self._order.get(id(statement), 0) > self._order.get(id(suspect), 0)
+
     def mends(self, place: Place, new: Any, top: ast.stmt) -> bool:
         """Whether a suspect computes a gradient of the graph, or a part of one, with `new` at a place; True if open."""
         at = _statement(place, top)
@@ -89,7 +100,10 @@ class Suspects:
             if id(at) in self.suspects:
                 return self._computes(at, (*place.above, new))
             made = {target.id: value for target, value in _assigned(at) if isinstance(target, ast.Name)}
-            return any(self._computes(other, (), name, made[name]) for name, other in self._read_from(at))
+            return any(
+                self._carried(at, other) or self._computes(other, (), name, made[name])
+                for name, other in self._read_from(at)
+            )
         finally:
             place.put(place.node)
 
