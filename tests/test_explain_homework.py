@@ -178,6 +178,82 @@ def clipped_by_a_function_of_its_own(x, W, y, p):
     return {"p": dp / 4, "W": x.T @ dp / 4}
 
 
+EPS = 1e-3
+
+
+def standard(x, c):
+    n = (x - x.mean(0)) / torch.sqrt(x.var(0, correction=0) + EPS)
+    return (n * c).sum(), {"n": n}
+
+
+def no_epsilon(x, c, n):
+    s = x.std(0, correction=0)
+    return {"n": c, "x": (c - c.mean(0) - n * (c * n).mean(0)) / s}
+
+
+def stepped(x, h0, W):
+    h, every = h0, []
+    for t in range(x.shape[1]):
+        h = torch.tanh(x[:, t] + h @ W)
+        every.append(h)
+    H = torch.stack(every, 1)
+    return (H**2).sum(), {"H": H}
+
+
+def state_after_the_step(x, h0, W, H):
+    dW, dx, carry = torch.zeros_like(W), torch.zeros_like(x), torch.zeros_like(h0)
+    for t in range(x.shape[1] - 1, -1, -1):
+        da = (2 * H[:, t] + carry) * (1 - H[:, t] ** 2)
+        dx[:, t] = da
+        dW += H[:, t].T @ da
+        carry = da @ W.T
+    return {"x": dx, "h0": carry, "W": dW}
+
+
+def lifted(x, W, b):
+    y = x @ W + b
+    return (y**2).sum(), {"y": y}
+
+
+def summed_over_one_of_two_axes(x, y):
+    dy = 2 * y
+    return {"y": dy, "b": dy.sum(0), "W": torch.einsum("ntd,ntk->dk", x, dy)}
+
+
+def logistic(x, deriv=False):
+    s = 1 / (1 + np.exp(-x))
+    if deriv:
+        return s * (1 - s)
+    return s
+
+
+def slope_of_the_output(x, W, z, a):
+    x, a = x.numpy(), a.numpy()
+    dz = 2 * a * logistic(a, deriv=True)
+    return {"a": 2 * a, "z": dz, "W": x.T @ dz}
+
+
+def packed(x, start, W):
+    h, zs, gs, hs = start, [], [], []
+    for t in range(3):
+        g, z = torch.sigmoid(x[t] @ W), torch.tanh(x[t] @ W)
+        h = g * h + z
+        zs.append(z)
+        gs.append(g)
+        hs.append(h)
+    return (h**2).sum(), {f"{n}{t}": v for n, vs in (("z", zs), ("g", gs), ("h", hs)) for t, v in enumerate(vs)}
+
+
+def carried_by_the_wrong_list(start, z0, z1, z2, g0, g1, g2, h0, h1, h2):
+    z, g, h = (z0, z1, z2), (g0, g1, g2), (start, h0, h1)
+    grads, dh = {}, 2 * h2
+    for t in (2, 1, 0):
+        grads[f"h{t}"], grads[f"g{t}"] = dh, dh * h[t]
+        grads[f"z{t}"] = dh
+        dh = dh * z[t]
+    return grads if len(g) == 3 else {}
+
+
 ROWS, SCORES = drawn(x=(6, 4), W=(4, 3)), drawn(x=(6, 4), W=(4, 3), weights=(3,))
 MISTAKES = {  # forward, backward, inputs, the step, its cause, and what the repair holds
     "a mean over rows alone": (mse, mean_over_rows, drawn(x=(5, 3), W=(3, 4), y=(5, 4)), "p", "wrong_count", "p"),
@@ -211,6 +287,32 @@ MISTAKES = {  # forward, backward, inputs, the step, its cause, and what the rep
     ),
     "a window": (pooled, window_not_counted, drawn(x=(2, 2, 4, 6)), "x", "missing_mean", "/ "),
     "the other bound": (hard, slope_from_zero_on, lambda seed: {"x": 3 * ROWS(seed)["x"]}, "x", "wrong_mask", "x > -3"),
+    "no epsilon": (standard, no_epsilon, drawn(x=(6, 4), c=(6, 4)), "x", "wrong_epsilon", "EPS"),
+    "the state after the step": (
+        stepped,
+        state_after_the_step,
+        drawn(x=(3, 4, 2), h0=(3, 2), W=(2, 2)),
+        "W",
+        "wrong_index",
+        "H[:, t - 1] if t > 0 else h0",
+    ),
+    "a bias summed over one axis of two": (
+        lifted,
+        summed_over_one_of_two_axes,
+        drawn(x=(3, 4, 2), W=(2, 5), b=(5,)),
+        "b",
+        "bias_not_reduced",
+        "(0, 1)",
+    ),
+    "the slope of the output": (gate, slope_of_the_output, ROWS, "z", "derivative_at_wrong_place", ""),
+    "another list": (
+        packed,
+        carried_by_the_wrong_list,
+        drawn(x=(3, 2, 4), start=(2, 4), W=(4, 4)),
+        "h1",
+        "wrong_operand",
+        "g[t]",
+    ),
     "a function that clips": (
         mse,
         clipped_by_a_function_of_its_own,

@@ -6,9 +6,8 @@ import ast
 from collections.abc import Iterator
 
 from compare.explain.edits_moments import under_root
-from compare.explain.meaning import factors_of
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import attribute, binary, constant
+from compare.explain.syntax import attribute, binary, constant, factors_of
 
 
 def bracket(site: Site) -> Iterator[Proposal]:

@@ -102,9 +102,10 @@ def axis(site: Site) -> Iterator[Proposal]:
                 continue
             if called(node).endswith("softmax") and (keeping != kept or other is None or isinstance(other, tuple)):
                 continue
+            more = isinstance(other, tuple) and old in other and site.reach.target in site.reach.inputs
             yield Proposal(
                 _along(node, position, name, other, keepword, keeping),
-                "",
+                "bias_not_reduced" if more else "",
                 (0.0 if other == old or keeping == kept else 0.4)
                 + (0.5 if other is None or isinstance(other, tuple) else 0),
                 f"{ast.unparse(current) if current is not None else None} {other} {keeping}",

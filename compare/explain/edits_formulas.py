@@ -10,11 +10,10 @@ from collections.abc import Iterator
 import torch
 
 from compare.explain.activations import ACTIVATIONS
-from compare.explain.meaning import factors_of
 from compare.explain.named import ALIKE, plain, spreads, tensor
 from compare.explain.numbers import multiple
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import binary, constant, method, names, number, parsed
+from compare.explain.syntax import binary, constant, factors_of, method, names, number, parsed
 
 
 def product(site: Site) -> Iterator[Proposal]:

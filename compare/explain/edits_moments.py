@@ -10,7 +10,7 @@ from torch import Tensor
 
 from compare.explain.edits_calls import called, is_method, operand, renamed
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import attribute, binary, constant, number
+from compare.explain.syntax import attribute, binary, constant, number, parsed
 
 SMALL = 0.1  # a number below is an epsilon
 SPREADS = ("var", "std")
@@ -35,6 +35,12 @@ def counted(site: Site) -> Iterator[Proposal]:
             else [*others, ast.copy_location(ast.keyword(word, number(other, node)), node)]
         )
         yield Proposal(ast.copy_location(ast.Call(node.func, node.args, keywords), node), "", 0.0, word)
+        if called(node) == "std":
+            for term in site.reach.numbers:  # the epsilon that keeps the quotient finite
+                if term.role == "constant" and 0 < term.value < SMALL:
+                    summed = binary(renamed(node, "var"), ast.Add(), parsed(term.text))
+                    root = ast.copy_location(ast.BinOp(summed, ast.Pow(), ast.Constant(0.5)), node)
+                    yield Proposal(ast.fix_missing_locations(root), "wrong_epsilon", 0.2, f"std + {term.text}")
     elif called(node) == "mean" and (many := _many(node, value)) > 1:
         fewer = number(many - 1, node)
         for size in site.reach.sizes:

@@ -107,22 +107,30 @@ def wrapped(site: Site) -> Iterator[Proposal]:
 
 
 def _neighbour(site: Site) -> Iterator[Proposal]:
-    """The entry before or after in place of `x[i]`; zeros where there is none."""
-    node, inner = site.node, site.node.slice
-    if not isinstance(node.ctx, ast.Load) or not isinstance(inner, ast.Name) or not site.shape:
+    """The entry before or after in place of `x[i]` and `x[:, i]`: the first state, or zeros, where there is none."""
+    node = site.node
+    entries = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    names = [e.id for e in entries if isinstance(e, ast.Name) and e.id in site.reach.counts]
+    if not isinstance(node.ctx, ast.Load) or len(names) != 1 or not site.shape or not site.inside(ast.For):
         return
-    if not site.inside(ast.For) or inner.id not in site.reach.counts:
-        return
-    for text, value in site.reach.tensors.items():
-        if tuple(value.shape) == site.shape and plain(text) in site.reach.inputs:
-            chosen = parsed(f"{ast.unparse(node.value)}[{inner.id} - 1] if {inner.id} > 0 else {text}")
-            yield Proposal(ast.copy_location(copy.copy(chosen), node), "", 0.2, f"before, first {text}")
+    i, whole = names[0], ast.unparse(node.value)
+
+    def entry(moved: str) -> str:
+        return f"{whole}[{', '.join(moved if ast.unparse(e) == i else ast.unparse(e) for e in entries)}]"
+
     numpy_like = not hasattr(site.value, "new_zeros")
-    zeros = call(parsed("np.zeros_like" if numpy_like else "torch.zeros_like"), node)
-    for text, test in (("- 1", f"{inner.id} > 0"), ("+ 1", f"{inner.id} + 1 < len({ast.unparse(node.value)})")):
-        other = ast.copy_location(ast.Subscript(node.value, parsed(f"{inner.id} {text}"), node.ctx), node)
-        chosen = ast.copy_location(ast.IfExp(parsed(test), other, zeros), node)
-        yield Proposal(chosen, "", 0.6, f"neighbour {text}")
+    zeros = f"{'np' if numpy_like else 'torch'}.zeros_like({ast.unparse(node)})"
+    states = [
+        n for n, v in site.reach.tensors.items() if tuple(v.shape) == site.shape and plain(n) in site.reach.inputs
+    ]
+    last = f"{whole}.shape[{[ast.unparse(e) for e in entries].index(i)}]" if len(entries) > 1 else f"len({whole})"
+    for moved, test, instead, cost in (
+        *((f"{i} - 1", f"{i} > 0", state, 0.2) for state in states),
+        (f"{i} - 1", f"{i} > 0", zeros, 0.6),
+        (f"{i} + 1", f"{i} + 1 < {last}", zeros, 0.6),
+    ):
+        chosen = copy.copy(parsed(f"{entry(moved)} if {test} else {instead}"))
+        yield Proposal(ast.copy_location(chosen, node), "", cost, f"neighbour {moved} {instead}")
 
 
 def exponent(site: Site) -> Iterator[Proposal]:

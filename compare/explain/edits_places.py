@@ -111,7 +111,8 @@ def cause_of_name(site: Site, old: str, new: str) -> str:
         return effect
     if relation == "activation":
         above = next((a for a in reversed(site.place.above) if not isinstance(a, ast.Attribute)), None)
-        factor = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.MatMult) and not site.in_slope
+        multiplied = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.MatMult)
+        factor = multiplied and not site.in_slope and not site.beside_slope
         final = reach.target in reach.inputs  # a parameter's gradient holds the activation itself, no derivative
         own = reach.target_follows(old, new) and not final
         term = isinstance(above, ast.BinOp) and isinstance(above.op, ast.Add | ast.Sub) and not site.in_slope

@@ -6,9 +6,8 @@ import ast
 import itertools
 from collections.abc import Iterator
 
-from compare.explain.meaning import factors_of
 from compare.explain.reach import Reach
-from compare.explain.site import Proposal, Site, is_slope, penalty
+from compare.explain.site import Proposal, Site, penalty
 from compare.explain.syntax import binary, constant, names, number, parsed
 
 SLOPE = "wrong_activation_derivative"
@@ -38,18 +37,6 @@ def _penalised(site: Site) -> bool:
     return any(penalty(n, site.reach) for n in ast.walk(site.node) if isinstance(n, ast.BinOp))
 
 
-def _beside_slope(site: Site) -> bool:
-    """Whether a place is the a of a * (1 - a)."""
-    top: ast.AST = site.node
-    for above in reversed(site.place.above):
-        if not (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
-            break
-        top = above
-    return isinstance(top, ast.expr) and any(
-        is_slope(factor) and names(site.node) == names(factor) for factor in factors_of(top) if factor is not site.node
-    )
-
-
 def _divides_or_roots(site: Site) -> bool:
     """Whether a place is divided by, or is what a root or logarithm is taken of."""
     above = site.place.parent
@@ -75,7 +62,7 @@ def term(site: Site) -> Iterator[Proposal]:
     shape = site.shape
     if _within_sum(site):
         return
-    if not own and (site.whole or _divides_or_roots(site)) and site.array is not None and site.array.ndim:
+    if ((site.whole and not own) or _divides_or_roots(site)) and site.array is not None and site.array.ndim:
         for scalar in reach.numbers:  # what keeps a quotient or a root finite
             if scalar.role == "constant" and not scalar.text.startswith("(") and scalar.value > 0:
                 yield Proposal(binary(node, ast.Add(), parsed(scalar.text)), "wrong_epsilon", 0.4, f"+ {scalar.text}")
@@ -131,7 +118,7 @@ def term(site: Site) -> Iterator[Proposal]:
     if not site.whole and len(shape or ()) >= 1:
         yield Proposal(binary(parsed("1"), ast.Sub(), node), _complement(site), 0.0, "1 - x")
         pre = {z for _, z in reach.activations.values()}
-        slope = site.in_slope or _beside_slope(site) or names(node) & {*reach.activations, *({reach.target} & pre)}
+        slope = site.in_slope or site.beside_slope or names(node) & {*reach.activations, *({reach.target} & pre)}
         yield Proposal(binary(parsed("1"), ast.Add(), node), SLOPE if slope else "missing_path", 0.4, "1 + x")
         yield Proposal(binary(node, ast.Sub(), number(1, node)), "wrong_index", 0.4, "x - 1")
     if shape is not None and isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):

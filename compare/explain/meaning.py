@@ -28,10 +28,3 @@ def _reductions(node: ast.expr) -> dict[tuple[str, str], str]:
         if isinstance(call, ast.Call) and called(call) in REDUCTIONS and (inner := operand(call)) is not None:
             found[called(call), ast.unparse(inner)] = ast.unparse(call)
     return found
-
-
-def factors_of(node: ast.expr) -> list[ast.expr]:
-    """The factors of a product; of anything else, itself."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        return [*factors_of(node.left), *factors_of(node.right)]
-    return [node]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from compare.explain.named import tensor
 from compare.explain.reach import Reach
-from compare.explain.syntax import Place, constant, names
+from compare.explain.syntax import Place, constant, factors_of, names
 
 METHODS = (
     "sum",
@@ -165,6 +165,17 @@ class Site:
     def in_slope(self) -> bool:
         """Whether the expression stands in a formula such as 1 - a ** 2 or a * (1 - a)."""
         return any(is_slope(a) for a in (*self.place.above, self.node))
+
+    @cached_property
+    def beside_slope(self) -> bool:
+        """Whether the expression is the a of a * (1 - a)."""
+        top: ast.AST = self.node
+        for above in reversed(self.place.above):
+            if not (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)):
+                break
+            top = above
+        factors = factors_of(top) if isinstance(top, ast.expr) else []
+        return any(is_slope(f) and names(self.node) == names(f) for f in factors if f is not self.node)
 
     @cached_property
     def in_update(self) -> bool:

@@ -99,3 +99,10 @@ def constant(node: ast.AST | None) -> float | int | None:
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return node.value
     return None
+
+
+def factors_of(node: ast.expr) -> list[ast.expr]:
+    """The factors of a product; of anything else, itself."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return [*factors_of(node.left), *factors_of(node.right)]
+    return [node]
