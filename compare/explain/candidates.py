@@ -88,7 +88,7 @@ class Candidates:
             return
         later: list[Candidate] = []
         until = self.until
-        for ranks, share in (((SUSPECT,), 0.5), ((FEEDS,), 0.6), ((OPEN, SETTLED), 1.0)):
+        for ranks, share in (((SUSPECT,), 0.4), ((FEEDS,), 0.7), ((OPEN, SETTLED), 1.0)):
             self.until = time.monotonic() + share * (until - time.monotonic())
             some = [site for site in sites if site[3] in ranks]
             first: list[Candidate] = []

@@ -82,6 +82,13 @@ class Suspects:
                 yield from ((name, other) for name in made & names(value))
 
     @functools.cached_property
+    def _changing(self) -> set[int]:
+        """The suspects that change in place what they read."""
+        return {
+            n for n, (statement, _, _) in self.suspects.items() if any(in_place(v) for _, v in _assigned(statement))
+        }
+
+    @functools.cached_property
     def _order(self) -> dict[int, int]:
         """When each statement ran first."""
         return {id(statement): k for k, (statement, _) in reversed(list(enumerate(self.traced.ran)))}
@@ -113,7 +120,7 @@ class Suspects:
         """Whether a suspect, reading `made` for a name, is a gradient of the graph or a sum of some."""
         _, visit, known = self.suspects[id(statement)]
         values = [value for _, value in _assigned(statement)]
-        if any(map(in_place, values)):
+        if id(statement) in self._changing:
             return True  # it would change what it reads
         untouched = {id(term) for value in values for term in _terms(value)} - {id(node) for node in edited}
         if made is not None:
