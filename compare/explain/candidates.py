@@ -34,7 +34,7 @@ ARITHMETIC = (
 )
 SCALING = ("wrong_factor", "mean_twice", "missing_mean", "wrong_count", "order_of_operations", "extra_derivative")
 EDITED = tuple({kind for edit in EDITS for kind in edit.pattern})
-LIKELY = 2.0  # cost of an edit up to which it is looked for everywhere before any other
+BANDS = (0.0, 2.0, 2.5, math.inf)  # costs of edits: those of one band are looked for everywhere before the next
 PER_SITE = 100  # candidates, about
 MOST = 40_000  # candidates of one step
 REPEATED = 24  # places where one edit applies, beyond which it is not tried at all of them at once
@@ -122,11 +122,11 @@ class Candidates:
         yield from self._proposals(self._ranked())
 
     def _proposals(self, sites: list[tuple[Site, int, float, int]]) -> Iterator[Candidate]:
-        for likely in (True, False):
+        for band in itertools.pairwise(BANDS):
             for site, k, far, _ in sites:
                 if time.monotonic() > self.until:
                     return
-                yield from self._proposed(site, k, far, likely)
+                yield from self._proposed(site, k, far, band)
 
     def _ranked(self) -> list[tuple[Site, int, float, int]]:
         """The places that may be edited, likeliest first, each with its statement, distance and rank."""
@@ -164,13 +164,13 @@ class Candidates:
                 own = Place(place.node, place.parent, place.field, place.index, above)
                 yield Site(own, reach, value, known, evaluated), k, 0.12 * min(rank, 8)
 
-    def _proposed(self, site: Site, k: int, far: float, likely: bool) -> Iterator[Candidate]:
+    def _proposed(self, site: Site, k: int, far: float, band: tuple[float, float]) -> Iterator[Candidate]:
         place = site.place
         if isinstance(place.parent, ast.Dict) and isinstance(place.node, ast.Name):
             far += 0.3 if self.target in self.inputs else 1.2  # what is returned is used elsewhere under its own name
         counted = "" if site.in_shape else position(place) or apart(place) or passed(place, self.trial.functions)
         for edit in EDITS:
-            if (edit.cost <= LIKELY) != likely or not isinstance(place.node, edit.pattern):
+            if not band[0] < edit.cost <= band[1] or not isinstance(place.node, edit.pattern):
                 continue
             for proposal in itertools.islice(edit.proposals(site), self.most):
                 if (spelt := in_numpy(proposal.new, site.reach.arrays, self.trial.numpy)) is not proposal.new:
