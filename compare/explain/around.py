@@ -14,7 +14,7 @@ from compare.explain.edits_calls import operand
 from compare.explain.known import Known
 from compare.explain.pure import in_place
 from compare.explain.reach import Reach
-from compare.explain.syntax import Place
+from compare.explain.syntax import Place, names
 from compare.explain.traced import Traced
 from compare.explain.trial import Trial, gradient
 
@@ -131,7 +131,7 @@ class Around:
         named = [known.names(space) for space in visits]
         visit = next((i for i, names in enumerate(named) if self.target in names.values()), min(1, len(visits) - 1))
         outside = {n: v for n, v in self.trial.outside.items() if not callable(v) and not n.startswith("__")}
-        values = outside | {n: v for n, v in visits[visit].items() if not callable(v)}
+        values = outside | self._around(node) | {n: v for n, v in visits[visit].items() if not callable(v)}
         names = named[visit]
         parameters = self.traced.parameters.get(id(node), set())
         inputs = self.inputs | {n for n, own in names.items() if own in self.inputs and n in parameters}
@@ -139,6 +139,12 @@ class Around:
         written = self._written(node, visit)
         quantities = self.quantities | frozenset(names)
         return self._reaching(values, frozenset(inputs), target, quantities, written, True), visit
+
+    def _around(self, node: ast.AST) -> dict[str, Any]:
+        """What the function that holds a node reads of the statements around it, such as a size."""
+        read = {name for statement in self.traced.function.get(id(node), ()) for name in names(statement)}
+        after = self.snapshots[-2]
+        return {n: after[n] for n in read & after.keys() if not callable(after[n])}
 
     def evaluated(self, node: ast.expr, place: Place, k: int, visit: int) -> Any:
         """What another expression would be at a place; None where it cannot be told."""

@@ -20,7 +20,7 @@ from compare.explain.edits import EDITS
 from compare.explain.influence import equal, moved, unchanged
 from compare.explain.numpy_style import in_numpy
 from compare.explain.reach import Reach
-from compare.explain.refused import apart, elsewhere, layered, passed, position, returned, returns_all
+from compare.explain.refused import apart, elsewhere, layered, passed, position, returned, returns_all, tested
 from compare.explain.shown import Shown, where
 from compare.explain.site import Site
 from compare.explain.suspects import FEEDS, OPEN, SETTLED, SUSPECT, Suspects
@@ -181,6 +181,8 @@ class Candidates:
                     proposal = replace(proposal, cause="wrong_l2")  # all that is off is a multiple of the input itself
                 if counted and (proposal.cause or edit.cause) in ARITHMETIC:
                     proposal = replace(proposal, cause=counted)
+                if (proposal.cause or edit.cause) in ("wrong_factor", "missing_factor", "sign") and tested(place):
+                    proposal = replace(proposal, cause="wrong_mask")
                 if (proposal.cause or edit.cause) == "wrong_index" and layered(site):
                     proposal = replace(proposal, cause="wrong_layer")
                 yield Candidate([(site, proposal)], edit, edit.cost + proposal.cost + far, [k])

@@ -108,8 +108,10 @@ def term(site: Site) -> Iterator[Proposal]:
     for candidate in reach.written:
         if shape is not None and tuple(candidate.value.shape) == shape and site.whole:
             t = parsed(candidate.text)
-            yield Proposal(binary(node, ast.Add(), t), "missing_path", here + 0.8, f"+ {candidate.text}")
-            yield Proposal(binary(node, ast.Sub(), t), "missing_path", here + 1.2, f"- {candidate.text}")
+            decays = "wrong_l2" if _penalised(site) else "missing_l2"
+            cause = decays if penalty(t, reach) else "missing_path"
+            yield Proposal(binary(node, ast.Add(), t), cause, here + 0.8, f"+ {candidate.text}")
+            yield Proposal(binary(node, ast.Sub(), t), cause, here + 1.2, f"- {candidate.text}")
     if shape is not None and site.whole:
         for product in reach.products(shape):
             t = parsed(product.text)

@@ -52,6 +52,13 @@ def _compares(node: ast.AST) -> bool:
     return any(isinstance(inner, ast.Compare) for inner in ast.walk(node))
 
 
+def tested(place: Place) -> bool:
+    """Whether a place stands in a comparison that a branch asks for: what is wrong there selects the wrong entries."""
+    chain = (*place.above, place.node)
+    asked = any(isinstance(a, ast.If | ast.IfExp) and below is a.test for a, below in itertools.pairwise(chain))
+    return asked and any(isinstance(a, ast.Compare) for a in place.above)
+
+
 def apart(place: Place) -> str:
     """What a mistake of arithmetic is where single entries are treated apart: `dW[0, -1] *= -1`."""
     for node in (*place.above, place.node):
