@@ -59,9 +59,7 @@ class Observation:
     @functools.cached_property
     def flowing(self) -> tuple[list[Tensor], list[Tensor]]:
         """What autograd passes along each edge of the graph, given these deltas, and what is given wrong."""
-        usable = {n: g / self.scale.get(n, 1.0) for n, g in self.given.items() if n in self.local}
-        usable = {n: g for n, g in usable.items() if bool(torch.isfinite(g).all())}
-        plain = flowing(self.graph, usable)
+        plain = flowing(self.graph, self._unscaled(self.given))
         factors = {f for f in self.scale.values() if f != 1.0}
         every = plain + [f * each for f in sorted(factors) for each in plain]
         wrong = [g for n, g in self.given.items() if n in self.local and n not in self.right]
@@ -79,9 +77,12 @@ class Observation:
 
     def expect(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What each gradient should be, given these upstream of it."""
-        usable = {n: g / self.scale.get(n, 1.0) for n, g in given.items() if n in self.local}
-        usable = {n: g for n, g in usable.items() if bool(torch.isfinite(g).all())}
-        return {n: g * self.scale.get(n, 1.0) for n, g in self.graph.gradients(usable).items()}
+        return {n: g * self.scale.get(n, 1.0) for n, g in self.graph.gradients(self._unscaled(given)).items()}
+
+    def _unscaled(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The gradients that can stand in for autograd's: finite, without the factor that a convention gives them."""
+        own = {n: g / self.scale.get(n, 1.0) for n, g in given.items() if n in self.local}
+        return {n: g for n, g in own.items() if bool(torch.isfinite(g).all())}
 
     def after(self, target: str) -> dict[str, Tensor]:
         """What the steps that are right, given their deltas, have to give once `target` is right.
