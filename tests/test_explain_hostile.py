@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import time
@@ -13,8 +14,11 @@ import torch
 
 from compare.check.derivation import check_derivation
 from compare.explain import explain
+from compare.explain.around import Around
 from compare.explain.program import NotReadable, read
 from compare.explain.service import explain_file
+from compare.explain.syntax import places
+from compare.explain.trial import Trial
 from tests.derivations.mlp import NUMBERS, tanh_net
 
 RIGHT = {"z3", "W3", "a2", "b3", "W2", "b2"}  # that these backwards get right, given what they were handed
@@ -249,11 +253,30 @@ DIES = FOREVER.replace("dz = z\n", "dz = z\n    if MARK.exists():\n        impor
 )
 
 
-def test_a_file_whose_child_dies_keeps_its_report(tmp_path):
+def test_a_file_whose_child_dies_keeps_its_report_and_the_reader_is_told(tmp_path):
     file = tmp_path / "hw.py"
     file.write_text(DIES)
     inside: dict = {"__file__": str(file)}
     exec(DIES, inside)
     report = check_derivation(inside["forward"], inside["backward"], inside["inputs"], seconds=0.1)
     Path(tmp_path / "mark").touch()
-    assert explain_file(report, file, seconds=3.0) == report
+    told = explain_file(report, file, seconds=3.0)
+    assert told.rows == report.rows
+    assert told.notes[:-1] == report.notes
+    assert told.notes[-1].startswith("no causes were found: ")
+
+
+def halved(z):
+    dz = z * 2
+    return {"z": dz}
+
+
+def test_what_an_edit_would_be_is_given_up_where_that_takes_too_long():
+    """The values of an edit are looked at before it is run; one that does not come is none."""
+    trial = Trial(read(halved), {"z": torch.ones(3)})
+    around = Around(trial, trial.snapshots(), "z", frozenset("z"), frozenset())
+    place = next(places(trial.statements[0]))
+    started = time.process_time()
+    assert around.evaluated(ast.parse("[z for _ in range(10**9)]", mode="eval").body, place, 0, 0) is None
+    assert torch.equal(around.evaluated(ast.parse("z + z", mode="eval").body, place, 0, 0), 2 * torch.ones(3))
+    assert time.process_time() - started < 5

@@ -16,7 +16,7 @@ from compare.explain.pure import in_place
 from compare.explain.reach import Reach
 from compare.explain.syntax import Place, names
 from compare.explain.traced import Traced
-from compare.explain.trial import Trial, gradient
+from compare.explain.trial import Trial, gradient, limited
 
 SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Return)
 WRITTEN = 80  # expressions of the same function that are looked at
@@ -158,7 +158,7 @@ class Around:
     def _value(self, node: ast.expr, visits: list[dict[str, Any]], space: dict[str, Any], visit: int) -> Any:
         inside = self.trial.outside | visits[min(visit, len(visits) - 1)] if visits else dict(space)
         try:
-            with torch.no_grad():
+            with limited():
                 return eval(compile(ast.Expression(node), "<value>", "eval"), inside)
-        except Exception:  # it may be refused in any way
+        except Exception:  # it may be refused in any way, or take too long
             return None

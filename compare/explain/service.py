@@ -91,7 +91,7 @@ def explain_file(
 ) -> Report:
     """`explain` for a report on a file: `hand` is the submission whose backward it is, where that is another file.
 
-    The report as it is where nothing is wrong, and where the child gives no answer.
+    The report as it is where nothing is wrong; with a note where the child gives no answer.
     """
     rows = [[r.name, r.verdict, r.condition, r.explanation, r.line] for r in report.rows if r.verdict in WRONG]
     if not rows:
@@ -109,8 +109,8 @@ def explain_file(
     try:
         with Child("compare.explain.service:Explain", Limits(memory=memory), threads=1) as child:
             answer, _ = child.call("explain", asked, seconds=seconds + GRACE)
-    except (Failure, WireError):
-        return report
+    except (Failure, WireError) as error:
+        return replace(report, notes=(*report.notes, f"no causes were found: {error}"))
     return replace(report, rows=tuple(_told(row, answer) for row in report.rows))
 
 

@@ -7,7 +7,8 @@ import builtins
 import importlib
 import signal
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
 
@@ -33,6 +34,17 @@ class TooSlow(Exception):
 
 def _stop(signum: int, frame: FrameType | None) -> None:
     raise TooSlow
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """At most `PER_CANDIDATE` seconds of the processor for what an edit computes, without gradients or warnings."""
+    signal.setitimer(signal.ITIMER_PROF, PER_CANDIDATE)
+    try:
+        with torch.no_grad(), np.errstate(all="ignore"):
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 class Trial:
@@ -79,14 +91,10 @@ class Trial:
     ) -> Any:
         """What the statements from `start` on compute, in a namespace that holds what those before left."""
         inside = self.arguments() if namespace is None else namespace
-        signal.setitimer(signal.ITIMER_PROF, PER_CANDIDATE)
-        try:
-            with torch.no_grad(), np.errstate(all="ignore"):
-                for code in (codes or self.codes)[start:]:
-                    if code is not None:
-                        exec(code, inside)
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
+        with limited():
+            for code in (codes or self.codes)[start:]:
+                if code is not None:
+                    exec(code, inside)
         return inside.get(RESULT)
 
     def snapshots(self) -> list[dict[str, Any]]:
