@@ -6,9 +6,12 @@ Child process only.
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from compare.explain.edits_calls import operand
 from compare.explain.known import Known
@@ -117,8 +120,10 @@ class Around:
                     found.setdefault(text, value)
         return found
 
-    def within(self, node: ast.AST, k: int) -> tuple[Reach, int]:
+    def within(self, node: ast.AST, k: int, loops: Sequence[str] = ()) -> tuple[Reach, int]:
         """The names in reach of a node, and the visit of its statement at which they had these values.
+
+        `loops` are the names that the loops around it count with: entries of arrays at these are in reach too.
 
         In a loop or a function a quantity has another name than in the forward; it is known by its value. Of several
         visits that one is looked at where the target itself is in reach, else the second: the first of a loop is often
@@ -132,6 +137,7 @@ class Around:
         visit = next((i for i, names in enumerate(named) if self.target in names.values()), min(1, len(visits) - 1))
         outside = {n: v for n, v in self.trial.outside.items() if not callable(v) and not n.startswith("__")}
         values = outside | self._around(node) | {n: v for n, v in visits[visit].items() if not callable(v)}
+        values |= _entries(values, loops)
         names = named[visit]
         parameters = self.traced.parameters.get(id(node), set())
         inputs = self.inputs | {n for n, own in names.items() if own in self.inputs and n in parameters}
@@ -162,3 +168,17 @@ class Around:
                 return eval(compile(ast.Expression(node), "<value>", "eval"), inside)
         except Exception:  # it may be refused in any way, or take too long
             return None
+
+
+def _entries(values: Mapping[str, Any], loops: Sequence[str]) -> dict[str, Any]:
+    """The entry of each array at the indices that the loops around a place count with: `dout[n, c]`."""
+    at = [index for name in loops if type(index := values.get(name)) is int]
+    if not at or len(at) < len(loops):
+        return {}
+    found = {}
+    for name, value in values.items():
+        shape = value.shape if name.isidentifier() and isinstance(value, Tensor | np.ndarray) else ()
+        if len(shape) >= len(at) and all(0 <= index < size for index, size in zip(at, shape, strict=False)):
+            entry = value[tuple(at)]
+            found[f"{name}[{', '.join(loops)}]"] = np.asarray(entry) if isinstance(entry, np.generic) else entry
+    return found

@@ -29,8 +29,8 @@ from compare.explain.trial import RESULT, Trial, gradient, own
 
 ARITHMETIC = (
     *("sign", "wrong_factor", "extra_derivative", "order_of_operations"),
-    *("missing_factor", "missing_mean", "special_case", "path_twice", "missing_path", "wrong_operand", "wrong_epsilon"),
-    "wrong_count",
+    *("missing_factor", "missing_mean", "mean_twice", "special_case", "path_twice", "missing_path", "wrong_operand"),
+    *("wrong_epsilon", "wrong_count"),
 )
 SCALING = ("wrong_factor", "mean_twice", "missing_mean", "wrong_count", "order_of_operations", "extra_derivative")
 EDITED = tuple({kind for edit in EDITS for kind in edit.pattern})
@@ -156,7 +156,7 @@ class Candidates:
                     continue
                 at = traced.statement.get(id(place.node), 0)
                 if at not in reaches:
-                    reaches[at] = self.around.within(place.node, k)
+                    reaches[at] = self.around.within(place.node, k, _counting(place))
                 reach, visit = reaches[at]
                 value, known = self.around.value(place, k, visit)
                 evaluated = partial(self.around.evaluated, place=place, k=k, visit=visit)
@@ -235,6 +235,11 @@ class Candidates:
             return None
         plain = self.snapshots[-1][RESULT]
         return {n for n in plain if not equal(gradient(result.get(n)), gradient(plain[n]))}
+
+
+def _counting(place: Place) -> list[str]:
+    """The names that the loops around a place count with, the outermost first."""
+    return [a.target.id for a in place.above if isinstance(a, ast.For) and isinstance(a.target, ast.Name)]
 
 
 def _in_place(statement: ast.stmt) -> bool:

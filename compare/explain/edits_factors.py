@@ -85,8 +85,8 @@ def _spread(site: Site, here: float) -> Iterator[Proposal]:
 def _by_chance(site: Site, term: Term, op: str) -> bool:
     """Whether a size may as well be a plain number: nothing is averaged, or nothing was divided by it before."""
     reach = site.reach
-    if term.role != "size":
-        return False
+    if term.role != "size" or site.in_index:
+        return term.role == "size"
     if op == "/":
         return not reach.averaged(term.value) and not reach.averaged(term.value * _divisor(site))
     return term.value in {t.value for t in reach.numbers if t.role == "number"} and term.value not in reach.divisors

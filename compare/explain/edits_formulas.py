@@ -123,7 +123,8 @@ def slope(site: Site) -> Iterator[Proposal]:
         text = ACTIVATIONS[name].text.format(a=a, z=site.reach.activations[a][1])
         for kept, others in _parted(factors):
             cause = _misplaced(site, others, a, name)
-            yield Proposal(binary(kept, ast.Mult(), parsed(text)), cause, -1.4, f"{text} for the others")
+            whole = 0.0 if cause else 0.6 * any(_in_part(f, a) for f in others)  # a smaller edit may do as well
+            yield Proposal(binary(kept, ast.Mult(), parsed(text)), cause, whole - 1.4, f"{text} for the others")
     if own or z not in site.reach.tensors or site.shape != tuple(site.reach.tensors[z].shape):
         return
     for name, activation in ACTIVATIONS.items():
@@ -135,6 +136,11 @@ def slope(site: Site) -> Iterator[Proposal]:
             scaled = old is not None and old.shape == value.shape and multiple(value, old) is not None
             cause = "wrong_factor" if scaled else ""  # no other function: a number is missing
             yield Proposal(binary(kept, ast.Mult(), parsed(text)), cause, 0.2 + long, f"{name} for the others")
+
+
+def _in_part(factor: ast.expr, a: str) -> bool:
+    """Whether a factor is part of a slope already: `a`, or `1 - a`."""
+    return ast.unparse(factor) in (a, f"1 - {a}", f"1 - {a} ** 2", f"1 - {a} * {a}")
 
 
 def _parted(factors: list[ast.expr]) -> Iterator[tuple[ast.expr, list[ast.expr]]]:

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from compare.explain.edits_calls import is_method
+from compare.explain.named import tensor
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import base, binary, constant, number, parsed
 
@@ -103,7 +104,10 @@ def _cause_of_number(site: Site) -> str:
             return "wrong_count"
         if 0 < value < 0.01:
             return "wrong_epsilon"
-        return "wrong_activation_derivative" if value == 1 or not float(value).is_integer() else "wrong_count"
+        entries = tensor(site.evaluated(other)) is not None  # a number of each of them, as the 1 of 1 - a
+        return (
+            "wrong_activation_derivative" if entries or not float(value).is_integer() or value == 1 else "wrong_count"
+        )
     return "wrong_l2" if site.in_penalty else "wrong_factor"
 
 

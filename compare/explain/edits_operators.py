@@ -14,7 +14,7 @@ from compare.explain.edits_places import cause_of_name
 from compare.explain.meaning import meaning
 from compare.explain.named import tensor
 from compare.explain.site import Proposal, Site, is_slope, penalty
-from compare.explain.syntax import attribute, binary, constant, method, names, negative
+from compare.explain.syntax import attribute, binary, constant, factors_of, method, names, negative
 
 MATMUL = ("matmul", "mm", "dot", "bmm")
 PRODUCTS = (*MATMUL, "mul", "multiply", "outer")
@@ -30,11 +30,14 @@ def operator(site: Site) -> Iterator[Proposal]:
         ast.Mult: [(ast.MatMult(), "elementwise_for_matmul"), (ast.Div(), _lost_bracket(site) or _scalar(site))],
         ast.MatMult: [(ast.Mult(), "elementwise_for_matmul")],
         ast.Div: [(ast.Mult(), _scalar(site))],
-        ast.Add: [(ast.Sub(), "sign"), (ast.Mult(), "order_of_operations")],
+        ast.Add: [*([] if _negated(node) else [(ast.Sub(), "sign")]), (ast.Mult(), "order_of_operations")],
         ast.Sub: [(ast.Add(), "sign")],
         ast.FloorDiv: [(ast.Div(), "wrong_count")],
     }
+    second = node.right if isinstance(node, ast.BinOp) else node.value
     for op, cause in swaps.get(type(node.op), ()):
+        if isinstance(op, ast.Mult) and constant(second) == 1:
+            continue  # which is to leave it out
         cause = "wrong_l2" if site.in_penalty else cause
         if any(_clips(a) for a in site.place.above):
             cause = "clipped"
@@ -42,7 +45,8 @@ def operator(site: Site) -> Iterator[Proposal]:
         if isinstance(node, ast.AugAssign):
             yield Proposal(ast.copy_location(ast.AugAssign(node.target, op, node.value), node), cause, 0.0, key)
         else:
-            yield Proposal(binary(node.left, op, node.right), cause, 0.0, key)
+            summed = isinstance(op, ast.MatMult) and site.shape is not None and len(site.shape) == 1
+            yield Proposal(binary(node.left, op, node.right), cause, 0.6 if summed else 0.0, key)
             if isinstance(op, ast.MatMult):
                 for a, b, cost, exchanged in (
                     (node.left, node.right, 0.3, ""),
@@ -50,6 +54,12 @@ def operator(site: Site) -> Iterator[Proposal]:
                 ):
                     for first, second in ((attribute(a, "T"), b), (a, attribute(b, "T"))):
                         yield Proposal(binary(first, op, second), cause, cost, f"{key} T{exchanged}")
+
+
+def _negated(node: ast.BinOp | ast.AugAssign) -> bool:
+    """Whether what is added bears a minus: taking that out says the same as `- -x`, and reads better."""
+    added = factors_of(node.right if isinstance(node, ast.BinOp) else node.value)[0]
+    return isinstance(added, ast.UnaryOp) and isinstance(added.op, ast.USub)
 
 
 def _product(node: ast.Call) -> Iterator[Proposal]:
@@ -77,7 +87,9 @@ def sign(site: Site) -> Iterator[Proposal]:
     number_of = constant(node) is not None and isinstance(site.place.parent, ast.BinOp) and not site.in_index
     if (
         (not number_of and (site.known and site.shape is None and not isinstance(site.value, float)))
-        or site.inside(ast.Tuple, ast.For, ast.Compare)
+        or site.inside(ast.Compare)
+        or (site.inside(ast.Tuple) and site.shape is None)
+        or site.iterated
     ) and not isinstance(node, ast.BinOp):
         return  # a size, an index, a collection
     cause = "wrong_l2" if site.in_penalty else "sign"
@@ -89,9 +101,11 @@ def sign(site: Site) -> Iterator[Proposal]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
         yield Proposal(binary(node.right, ast.Sub(), node.left), cause, 0.0, "a - b")
     if site.in_arithmetic and isinstance(node, ast.BinOp | ast.Call | ast.Name | ast.Subscript | ast.Attribute):
-        if isinstance(site.place.parent, ast.BinOp) and isinstance(site.place.parent.op, ast.Add | ast.Sub):
+        above = site.place.parent
+        if isinstance(above, ast.UnaryOp) or (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Add | ast.Sub)):
             return  # the operator's own edits do this
-        yield Proposal(negative(node), cause, 0.4, "-")
+        turned = isinstance(above, ast.BinOp) and any(isinstance(a, ast.UnaryOp) for a in site.place.above)
+        yield Proposal(negative(node), cause, 0.8 if turned else 0.4, "-")
 
 
 def _clips(node: ast.AST) -> bool:

@@ -10,6 +10,8 @@ from compare.explain.named import plain
 from compare.explain.site import Proposal, Site
 from compare.explain.syntax import constant, names, parsed
 
+KINDS = 40  # quantities of other axes that are tried in place of a name
+
 
 def name_replaced(site: Site) -> Iterator[Proposal]:
     """Another quantity or local of the same shape; then others of as many dimensions."""
@@ -41,6 +43,13 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
                 cause = "wrong_l2" if site.in_penalty else "wrong_count" if count else "wrong_factor"
                 cause = "wrong_index" if site.in_index else cause
                 yield Proposal(parsed(term.text), cause, 0.4 if term.role == "size" else 1.0, f"{old} {term.text}")
+        if reach.counted(old) and _divides(site):
+            yield Proposal(parsed(f"({old} - 1)"), "wrong_count", 0.6, f"{old} - 1")
+        if site.in_index:  # `de[i, j]` for `de[i, i]`
+            others = sorted(n for n in reach.counts if n != old and n.isidentifier() and not reach.counted(n))
+            yield from (Proposal(parsed(n), "wrong_index", 0.2, f"index {old} {n}") for n in others)
+        else:
+            yield from _of_another_kind(site, old)
         return
     if old in reach.lists:
         yield from _another_list(site, old)
@@ -59,16 +68,46 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
         cost = 0.0 if known is None or value.shape == known.shape else 0.9
         if known is not None and value.ndim != known.ndim:
             continue
+        if site.measured:
+            yield Proposal(parsed(other), "wrong_count", 0.3, f"counts {old} {other}")
+            continue
         relation = reach.relation(old, other)
         cost += {"activation": 0.0, "layer": 0.1, "step": 0.1}.get(relation, 0.3)
         cost += 0.0 if plain(other) in reach.quantities else 0.3
         yield Proposal(parsed(other), cause_of_name(site, old, other), cost, f"{relation} {old} {other}")
+    if known is not None:
+        yield from _of_another_kind(site, old)
     if known is not None and _multiplied(site.place.parent):
         if bool((known == 0).any()) and not bool((known < 0).any()):
             yield Proposal(parsed(f"({old} > 0)"), "wrong_activation_derivative", 0.5, "slope > 0")
         for term in (*reach.derivatives, *reach.masks):  # a value where its slope belongs
             if old in names(parsed(term.text)) and term.text != old and term.value.shape == known.shape:
                 yield Proposal(parsed(term.text), "wrong_activation_derivative", 0.5, f"slope {old}")
+
+
+def _of_another_kind(site: Site, old: str) -> Iterator[Proposal]:
+    """What has other axes, or none, where the whole expression has the right shape with it."""
+    reach = site.reach
+    known = reach.tensors.get(old)
+    argument = known is None and isinstance(site.place.parent, ast.Call)
+    if site.measured or site.inside(ast.Compare) or (argument and reach.is_size(reach.scalars[old])):
+        return
+    others = [t.text for t in reach.plain if known is None or t.value.ndim != known.ndim]
+    for other in others[:KINDS]:
+        if site.fits(parsed(other)):
+            cost = 0.5 + (0.0 if plain(other) in reach.quantities else 0.3)
+            yield Proposal(parsed(other), cause_of_name(site, old, other), cost, f"kind {old} {other}")
+    for term in (*reach.sizes, *reach.numbers) if known is not None else ():
+        possible = term.role == "constant" or (term.role == "size" and _divides(site))
+        if possible and site.fits(parsed(term.text)):
+            cause = "wrong_count" if term.role == "size" else "wrong_operand"
+            yield Proposal(parsed(term.text), cause, 0.9, f"kind {old} {term.text}")
+
+
+def _divides(site: Site) -> bool:
+    """Whether a place is what something is divided by."""
+    above = site.place.parent
+    return isinstance(above, ast.BinOp | ast.AugAssign) and isinstance(above.op, ast.Div) and site.place.field != "left"
 
 
 def _another_list(site: Site, old: str) -> Iterator[Proposal]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from compare.explain.edits_factors import BY_CHANCE
 from compare.explain.named import Term
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import constant, names, parsed
+from compare.explain.syntax import binary, constant, names, number, parsed
 
 SHORT = 4  # operations of a formula that anyone would write; a longer one is the less likely the longer it is
 
@@ -25,14 +25,18 @@ def replaced(site: Site) -> Iterator[Proposal]:
     if site.known and isinstance(site.value, int) and site.in_index:
         for name in sorted(reach.counts - names(node)):
             if name.isidentifier():
-                yield Proposal(parsed(name), "wrong_index", -1.8, f"{ast.unparse(node)} {name}")
+                away = 0.6 if reach.counted(name) or name.isupper() else 0.0  # a size, seldom an index
+                yield Proposal(parsed(name), "wrong_index", away - 1.8, f"{ast.unparse(node)} {name}")
         return
     if site.known and isinstance(site.value, int | float):
         cause = "wrong_axis" if shaping(site.place.parent) else "wrong_count"
+        if isinstance(site.value, int) and _below(site):
+            yield Proposal(binary(node, ast.Sub(), number(1, node)), cause, -1.0, f"{ast.unparse(node)} - 1")
         for size in (*reach.sizes, *(t for t in reach.numbers if t.role == "constant" and t.text in reach.counts)):
             if size.text != ast.unparse(node) and not isinstance(node, ast.UnaryOp):
                 away = BY_CHANCE if reach.averaged(float(site.value)) and not reach.averaged(size.value) else 0.0
                 away += 0.0 if _counts(site) else BY_CHANCE
+                away += BY_CHANCE if "//" in size.text else 0.0
                 yield Proposal(parsed(size.text), cause, -2.2 + 6 * away, f"{ast.unparse(node)} {size.text}")
         return
     array = site.array
@@ -70,10 +74,13 @@ def _operations(node: ast.expr) -> int:
 def _counts(site: Site) -> bool:
     """Whether a number stands where a count does: below a fraction's line, or in a call, or is a size itself."""
     above = site.place.parent
-    below = (
-        isinstance(above, ast.BinOp) and isinstance(above.op, ast.Div | ast.FloorDiv) and site.place.field == "right"
-    )
-    return below or not isinstance(above, ast.BinOp) or site.reach.is_size(float(site.value))
+    return _below(site) or not isinstance(above, ast.BinOp) or site.reach.is_size(float(site.value))
+
+
+def _below(site: Site) -> bool:
+    """Whether a place is what something is divided by."""
+    above = site.place.parent
+    return isinstance(above, ast.BinOp) and isinstance(above.op, ast.Div | ast.FloorDiv) and site.place.field == "right"
 
 
 def shaping(node: ast.AST) -> bool:

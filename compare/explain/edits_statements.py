@@ -125,6 +125,44 @@ def leave_out(site: Site) -> Iterator[Proposal]:
         yield Proposal(None, "special_case", 0.8, "out")
 
 
+def stored(site: Site) -> Iterator[Proposal]:
+    """`dW[i] = v` for `db[i] = v`, `grads["W"] = v` for `grads["b"] = v`: what is computed goes somewhere else."""
+    node, reach = site.node, site.reach
+    target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+    old = base(target)
+    key = target.slice if isinstance(target, ast.Subscript) else None
+    if isinstance(target, ast.Subscript) and isinstance(key, ast.Constant) and isinstance(key.value, str):
+        if key.value != reach.target and isinstance(target.value, ast.Name):
+            own = ast.copy_location(ast.Constant(reach.target), target)
+            new = ast.copy_location(ast.Subscript(target.value, own, ast.Store()), target)
+            yield Proposal(_into(node, new), cause_of_name(site, key.value, reach.target), 0.0, f"[{key.value!r}] =")
+        return
+    known = reach.tensors.get(old)
+    if known is None or old in reach.quantities or isinstance(target, ast.Tuple):
+        return
+    for other, value in reach.tensors.items():
+        if other != old and other.isidentifier() and other not in reach.quantities and value.shape == known.shape:
+            new = _Storing(old, other).visit(copy.deepcopy(target))
+            yield Proposal(_into(node, new), cause_of_name(site, old, other), 0.0, f"{old} {other} =")
+
+
+class _Storing(ast.NodeTransformer):
+    """The name that is stored to, another one."""
+
+    def __init__(self, old: str, new: str) -> None:
+        self.old, self.new = old, new
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.copy_location(ast.Name(self.new, node.ctx), node) if node.id == self.old else node
+
+
+def _into(node: ast.Assign | ast.AugAssign, target: ast.expr) -> ast.stmt:
+    """The statement with another target."""
+    if isinstance(node, ast.Assign):
+        return ast.copy_location(ast.Assign([target], node.value), node)
+    return ast.copy_location(ast.AugAssign(target, node.op, node.value), node)  # type: ignore[arg-type]
+
+
 def _keyed(target: ast.expr) -> bool:
     """Whether a target is an entry of a dictionary, not of an array."""
     if not isinstance(target, ast.Subscript):

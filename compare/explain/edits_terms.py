@@ -11,6 +11,7 @@ from compare.explain.site import Proposal, Site, penalty
 from compare.explain.syntax import binary, constant, names, number, parsed
 
 SLOPE = "wrong_activation_derivative"
+EPSILONS = ("1e-05", "1e-08", "1e-06", "1e-12", "0.001", "1e-07", "1e-10")  # that forwards write as plain numbers
 PROJECTED = 8  # tensors of the shape of a sum that are looked at
 PARTIAL = 60  # proposals a site where the shapes are not known
 
@@ -66,6 +67,8 @@ def term(site: Site) -> Iterator[Proposal]:
         for scalar in reach.numbers:  # what keeps a quotient or a root finite
             if scalar.role == "constant" and not scalar.text.startswith("(") and scalar.value > 0:
                 yield Proposal(binary(node, ast.Add(), parsed(scalar.text)), "wrong_epsilon", 0.4, f"+ {scalar.text}")
+        for usual in EPSILONS if _divides_or_roots(site) else ():
+            yield Proposal(binary(node, ast.Add(), parsed(usual)), "wrong_epsilon", 0.6, f"+ {usual}")
     if own and site.whole:
         for scalar in reach.numbers:
             if scalar.role == "constant" and not (scalar.value == reach.decay and _penalised(site)):
@@ -87,6 +90,8 @@ def term(site: Site) -> Iterator[Proposal]:
                     key = f"+ {scalar.text} own / {size.text}"
                     yield Proposal(binary(node, ast.Add(), t), cause, here + more, key)
     if site.inside(ast.Compare):
+        for op, sign in ((ast.Add(), "+"), (ast.Sub(), "-")):  # a margin
+            yield Proposal(binary(node, op, number(1, node)), "wrong_mask", -0.5, f"{sign} 1")
         for scalar in reach.numbers:
             if scalar.role == "constant":
                 t = parsed(scalar.text)

@@ -202,11 +202,15 @@ def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str,
 
 
 def telling_most(seen: Observation, others: list[Observation], name: str) -> tuple[Observation, list[Observation]]:
-    """An observation in which a step has many entries first: of one or two, too many formulas are right."""
-    if seen.local[name].numel() >= FEW:
+    """An observation in which a step has many entries first: of few, or of zeros, too many formulas are right."""
+
+    def _some(each: Observation) -> bool:
+        return bool(each.local[name].count_nonzero() >= FEW)
+
+    if _some(seen):
         return seen, others
     larger = [o for o in others if _tells(o, name) and o.given.keys() == seen.given.keys()]
-    best = next((o for o in larger if FEW <= o.local[name].numel() <= MANY), seen)
+    best = next((o for o in larger if _some(o) and o.local[name].numel() <= MANY), seen)
     return best, [o for o in (seen, *others) if o is not best]
 
 

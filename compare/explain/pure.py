@@ -16,45 +16,78 @@ BUILTINS = frozenset(
 
 # Functions and methods of torch, NumPy, math and containers that are pure or change only what they are called on.
 CALLS = frozenset(
-    """abs absolute acos acosh add add_ addcdiv addcmul addmm addmv addr all allclose amax amin any append arange
-    arccos arcsin arctan arctan2 argmax argmin argsort array array_equal as_strided as_tensor asarray
-    asarray_chkfinite ascontiguousarray asin asinh astype atan atan2 atanh atleast_1d atleast_2d average
-    avg_pool1d avg_pool2d lower upper strip startswith endswith join format baddbmm bincount block bmm bool
-    broadcast_tensors broadcast_to cat ceil celu chunk clamp clamp_ clamp_max clamp_max_ clamp_min clamp_min_
-    clip clip_ clone column_stack concat concatenate conj contiguous conv1d conv2d conv_transpose1d
-    conv_transpose2d copy copy_ copysign cos cosh cosine_similarity count_nonzero cpu cross cummax cumprod
-    cumsum deg2rad det detach diag diag_embed diagflat diagonal diff digamma dim div div_ divide dot double
-    dropout dsplit einsum elu embedding empty empty_like equal erf erfc erfinv exp exp2 expand expand_as
-    expand_dims expm1 extend eye fill fill_ fill_diagonal fill_diagonal_ flatten flip fliplr flipud float
-    float_power floor floor_divide fmax fmin fmod fold full full_like gather ge gelu get greater greater_equal
-    gt half hardsigmoid hardswish hardtanh heaviside hsplit hstack hypot identity im2col index_add index_add_
-    index_copy index_copy_ index_fill index_put index_put_ index_select inner insert int inv isclose isfinite
-    isinf isnan item items kaiser_window keys kron kthvalue lax layer_norm le leaky_relu lerp less less_equal
-    lgamma linspace lt log log10 log1p log2 log_ logaddexp logical_and logical_not logical_or logical_xor logit
-    logsigmoid logsumexp log_softmax long lu_solve masked_fill masked_fill_ masked_scatter masked_select matmul
-    matrix_norm matrix_power max max_pool1d max_pool2d maximum mean median meshgrid min minimum mish mm mode
-    moveaxis movedim mul mul_ multi_dot multinomial_ multiply mv nan_to_num nanmean nansum narrow ndimension ne
-    neg neg_ negative new_empty new_full new_ones new_tensor new_zeros newaxis nonzero norm normalize not_equal
-    numel numpy one_hot ones ones_like outer pad pdist permute pinv pop popleft pow pow_ power prelu prod
-    put_along_axis qr ravel real reciprocal relu relu6 relu_ remainder repeat repeat_interleave requires_grad
-    reshape reshape_as resize_as roll rot90 round round_ rsqrt rsqrt_ scatter scatter_ scatter_add scatter_add_
-    scatter_reduce searchsorted select selu setdefault sgn shape sigmoid sigmoid_ sign silu sin sinc sinh size
-    slice_scatter slogdet softmax softmin softplus softsign solve solve_triangular sort split sqrt sqrt_ square
-    square_ squeeze squeeze_ stack std std_mean stride sub sub_ subtract sum sum_to_size svd swapaxes swapdims t
-    t_ take take_along_axis take_along_dim tan tanh tanh_ tanhshrink tensor tensordot tensor_split threshold
-    tile to tolist topk trace transpose transpose_ trapz tril tril_ tril_indices triu triu_ triu_indices trunc
-    type type_as unbind unfold unfold_ unflatten unique unsqueeze unsqueeze_ update values vander var var_mean
-    vdot vecdot vector_norm view view_as vsplit vstack where xlogy zero_ zeros zeros_like linalg_norm enumerate
-    cholesky broadcast_shapes is_floating_point ldexp float32 float64 fromiter ger addbmm chain_matmul cdist
-    trapezoid fft ifft rfft irfft fft2 ifft2 rfft2 irfft2 fftn ifftn fftshift ifftshift polar angle view_as_real
-    view_as_complex complex hann_window isin ix_ indices interp apply_along_axis_ put add.at at scatter_reduce_
-    multi_head_ logaddexp2 erfcx ndtr i0 expit softmax2d conj_physical no_grad""".split()
+    """abs abs_ absolute acos acos_ acosh acosh_ adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d
+    adaptive_max_pool2d add add.at add_ addbmm addbmm_ addcdiv addcdiv_ addcmul addcmul_ addmm addmm_ addmv addmv_
+    addr addr_ adjoint all allclose amax amin aminmax angle any append apply_along_axis_ arange arccos arccosh
+    arcsin arcsinh arctan arctan2 arctanh argmax argmin argpartition argsort argwhere around array array_equal
+    array_equiv array_split as_strided as_tensor asanyarray asarray asarray_chkfinite ascontiguousarray
+    asfortranarray asin asin_ asinh asinh_ astype at atan atan2 atan2_ atan_ atanh atanh_ atleast_1d atleast_2d
+    atleast_3d average avg_pool1d avg_pool2d avg_pool3d baddbmm baddbmm_ batch_norm bilinear binary_cross_entropy
+    binary_cross_entropy_with_logits bincount bitwise_and bitwise_not bitwise_or bitwise_xor block block_diag bmm
+    bool broadcast_arrays broadcast_shapes broadcast_tensors broadcast_to bucketize c_ cartesian_prod cat cbrt
+    cdist ceil ceil_ celu chain_matmul cholesky cholesky_inverse cholesky_solve choose chunk clamp clamp_
+    clamp_max clamp_max_ clamp_min clamp_min_ clear clip clip_ clone column_stack comb combinations complex
+    compress concat concatenate conj conj_physical conjugate constant_pad_nd contiguous conv1d conv2d conv3d
+    conv_transpose1d conv_transpose2d conv_transpose3d convolve copy copy_ copysign copysign_ copyto corrcoef
+    correlate cos cos_ cosh cosh_ cosine_embedding_loss cosine_similarity count count_nonzero cov cpu cross
+    cross_entropy cummax cummin cumprod cumprod_ cumsum cumsum_ cumulative_prod cumulative_sum deg2rad degrees
+    delete det detach diag diag_embed diag_indices diagflat diagonal diagonal_scatter diff difference digamma
+    digamma_ digitize dim dist div div_ divide divide_ dot double dropout dsplit dstack ediff1d eig eigh eigvals
+    eigvalsh einsum elu elu_ embedding empty empty_like endswith entr enumerate eq eq_ equal erf erf_ erfc erfc_
+    erfcx erfinv exp exp2 exp2_ exp_ expand expand_as expand_dims expit expm1 expm1_ extend extract eye fabs
+    factorial fft fft2 fftn fftshift fill fill_ fill_diagonal fill_diagonal_ fix flatnonzero flatten flip fliplr
+    flipud float float32 float64 float_power floor floor_ floor_divide floor_divide_ fmax fmin fmod fmod_ fold
+    format frac frexp from_numpy fromiter fromkeys fsum full full_like gamma gather gaussian_nll_loss gcd ge ge_
+    gelu geomspace ger get glu gradient greater greater_equal group_norm gt gt_ half hann_window hardshrink
+    hardsigmoid hardswish hardtanh heaviside histc histogram hsplit hstack huber_loss hypot hypot_ i0 i0e i1 i1e
+    identity ifft ifft2 ifftn ifftshift im2col index index_add index_add_ index_copy index_copy_ index_fill
+    index_fill_ index_put index_put_ index_reduce index_select indices inner insert instance_norm int interp
+    interpolate intersect1d intersection intp inv inv_ex inverse irfft irfft2 is_complex is_contiguous
+    is_floating_point is_nonzero is_tensor isclose iscomplex iscomplexobj isdigit isdisjoint isfinite isin isinf
+    isnan isneginf isposinf isqrt isreal isrealobj isscalar issubset issuperset item items ix_ join kaiser_window
+    keys kl_div kron kthvalue l1_loss lax layer_norm lcm ldexp ldexp_ le le_ leaky_relu leaky_relu_ lerp lerp_
+    less less_equal lgamma linalg_norm linear linspace ljust local_response_norm log log10 log10_ log1p log1p_
+    log2 log2_ log_ log_ndtr log_softmax logaddexp logaddexp2 logcumsumexp logdet logical_and logical_and_
+    logical_not logical_not_ logical_or logical_or_ logical_xor logit logit_ logsigmoid logspace logsumexp long
+    lower lp_pool2d lstrip lstsq lt lt_ lu lu_factor lu_solve mask_indices masked_fill masked_fill_ masked_scatter
+    masked_scatter_ masked_select matmul matrix_exp matrix_norm matrix_power matrix_rank matrix_transpose matvec
+    max max_pool1d max_pool2d max_pool3d max_unpool2d maximum mean median meshgrid mgrid min minimum mish mm mod
+    mode modf moveaxis movedim mse_loss msort mul mul_ multi_dot multi_head_ multigammaln multinomial_ multiply
+    multiply_ mv nan_to_num nan_to_num_ nanargmax nanargmin nancumsum nanmax nanmean nanmedian nanmin nanprod
+    nanquantile nanstd nansum nanvar narrow ndenumerate ndimension ndindex ndtr ndtri ne ne_ neg neg_ negative
+    negative_ nelement new new_empty new_full new_ones new_tensor new_zeros newaxis nextafter nll_loss no_grad
+    nonzero norm normalize not_equal nuclear_norm numel numpy ogrid one_hot ones ones_like outer pad
+    pairwise_distance partition pdist percentile perm permute permute_dims piecewise pinv pinverse pixel_shuffle
+    pixel_unshuffle place poisson_nll_loss polar polygamma polyval pop popleft positive pow pow_ power prelu prod
+    psi ptp put put_ put_along_axis putmask qr quantile r_ rad2deg radians ravel ravel_multi_index real reciprocal
+    reciprocal_ relu relu6 relu_ remainder remainder_ remove removeprefix removesuffix renorm repeat
+    repeat_interleave replace require requires_grad reshape reshape_as resize_as resolve_conj resolve_neg reverse
+    rfft rfft2 right_shift rint rjust rms_norm roll rollaxis rot90 round round_ rsplit rsqrt rsqrt_ rstrip rsub s_
+    scalar_tensor scaled_dot_product_attention scatter scatter_ scatter_add scatter_add_ scatter_reduce
+    scatter_reduce_ searchsorted select select_scatter selu setdefault setdiff1d sgn sgn_ shape sigmoid sigmoid_
+    sign sign_ signbit silu sin sin_ sinc sinc_ sinh sinh_ size slice_copy slice_scatter sliding_window_view
+    slogdet smooth_l1_loss soft_margin_loss softmax softmax2d softmin softplus softshrink softsign solve
+    solve_triangular sort sort_complex split split_with_sizes sqrt sqrt_ square square_ squeeze squeeze_ stack
+    startswith std std_mean stride strip sub sub_ subtract subtract_ sum sum_to_size svd svdvals swapaxes
+    swapaxes_ swapdims swapdims_ t t_ take take_along_axis take_along_dim tan tan_ tanh tanh_ tanhshrink tensor
+    tensor_split tensordot tensorinv tensorsolve threshold threshold_ tile title to tolist topk trace transpose
+    transpose_ trapezoid trapz tri tril tril_ tril_indices tril_indices_from triplet_margin_loss triu triu_
+    triu_indices triu_indices_from true_divide true_divide_ trunc trunc_ type type_as ulp unbind unflatten unfold
+    unfold_ union union1d unique unique_consecutive unravel_index unsqueeze unsqueeze_ unstack unwrap update upper
+    upsample values vander var var_mean vdot vecdot vecmat vector_norm view view_as view_as_complex view_as_real
+    vsplit vstack where xlog1py xlogy xlogy_ zero_ zeros zeros_like zeta zfill""".split()
 )
 
 ATTRIBUTES = frozenset(
     """T mT H mH shape dtype ndim device size real imag grad_ values indices data newaxis pi e inf nan float32 float64
     float16 bfloat16 int32 int64 int8 uint8 long double float half bool bool_ int complex64 complex128
-    functional nn linalg special fft eps tiny max min finfo nbytes flat add subtract""".split()
+    functional nn linalg special fft Tensor DoubleTensor FloatTensor LongTensor ndarray
+    generic integer floating lib stride_tricks eps tiny max min finfo nbytes flat add subtract""".split()
+)
+
+CHANGING = frozenset(
+    """append update pop popleft fill at extend insert remove clear reverse sort setdefault copyto put place putmask
+    fill_diagonal put_along_axis partition resize""".split()
 )
 
 STATEMENTS = (
@@ -112,4 +145,4 @@ def in_place(node: ast.AST) -> bool:
 
 
 def _changes(method: str) -> bool:
-    return method.endswith("_") or method in ("append", "update", "pop", "fill", "at", "extend")
+    return method.endswith("_") or method in CHANGING

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from compare.explain.named import tensor
 from compare.explain.reach import Reach
-from compare.explain.syntax import Place, constant, factors_of, names
+from compare.explain.syntax import Place, binary, constant, factors_of, names, parsed
 
 METHODS = (
     "sum",
@@ -118,6 +118,55 @@ class Site:
         named = isinstance(self.node, ast.Name | ast.Subscript) and self.shape is not None
         return named and isinstance(above, ast.Attribute) and above.attr in ("T", "mT")
 
+    @cached_property
+    def top(self) -> Any:
+        """The whole expression that holds the place: what is assigned, returned or put under a key."""
+        top = self.node
+        for above in reversed(self.place.above):
+            if not isinstance(above, ast.expr | ast.keyword) or isinstance(above, ast.Dict | ast.Tuple | ast.List):
+                break
+            top = above
+        return top
+
+    @cached_property
+    def wanted(self) -> set[tuple[int, ...]]:
+        """The shapes that the whole expression may have: its own, the step's, or what its name had before."""
+        own = {self.reach.shape} if self.reach.shape is not None else set()
+        if any(isinstance(above, ast.Dict) for above in self.place.above) and own:
+            return own  # what is returned for the step
+        before = [self.reach.tensors[name] for name in self._assigned if name in self.reach.tensors]
+        if isinstance(self.statement, ast.AugAssign):
+            return {tuple(value.shape) for value in before}
+        now = tensor(self.evaluated(self.top))
+        return own | {tuple(value.shape) for value in (now, *before) if value is not None}
+
+    @property
+    def statement(self) -> ast.stmt | None:
+        """The innermost statement that holds the place."""
+        return next((a for a in reversed(self.place.above) if isinstance(a, ast.stmt)), None)
+
+    @property
+    def _assigned(self) -> list[str]:
+        """What the statement assigns to."""
+        statement = self.statement
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        return [ast.unparse(target) for target in targets if target is not None]
+
+    def fits(self, new: ast.expr) -> bool:
+        """Whether the whole expression has a shape that it may have with something else here."""
+        statement = self.statement
+        if self.top is self.node and not isinstance(statement, ast.AugAssign):
+            return False
+        self.place.put(new)
+        try:
+            whole = new if self.top is self.node else self.top
+            if isinstance(statement, ast.AugAssign):
+                whole = binary(parsed(self._assigned[0]), statement.op, whole)
+            value = tensor(self.evaluated(whole))
+        finally:
+            self.place.put(self.node)
+        return value is not None and tuple(value.shape) in self.wanted
+
     def takes(self, value: Tensor) -> bool:
         """Whether a factor leaves the shape of the expression as it is; True where neither is known."""
         if self.shape is None:
@@ -189,11 +238,25 @@ class Site:
         return any(isinstance(a, ast.Subscript) and below is a.slice for a, below in itertools.pairwise(chain))
 
     @cached_property
+    def measured(self) -> bool:
+        """Whether nothing but a size is read of the expression: `len(x)`, `x.shape[0]`, `x.numel()`."""
+        above = self.place.parent
+        if isinstance(above, ast.Call):
+            return ast.unparse(above.func) == "len"
+        return isinstance(above, ast.Attribute) and above.attr in ("shape", "size", "numel")
+
+    @cached_property
     def in_shape(self) -> bool:
         """Whether the place says which entry of a shape is read: what is wrong there is a count."""
         chain = (*self.place.above, self.node)
         shapes = (a for a in chain if isinstance(a, ast.Subscript) and isinstance(a.value, ast.Attribute))
         return any(a.value.attr == "shape" for a in shapes if isinstance(a.value, ast.Attribute))
+
+    @cached_property
+    def iterated(self) -> bool:
+        """Whether the place says what a loop runs over."""
+        chain = (*self.place.above, self.node)
+        return any(isinstance(a, ast.For) and below is a.iter for a, below in itertools.pairwise(chain))
 
     def inside(self, *kinds: type[ast.AST]) -> bool:
         """Whether the place lies below such a node in its statement."""

@@ -48,6 +48,8 @@ class Suspects:
 
     def rank(self, place: Place, statement: ast.stmt) -> int:
         """How likely a mistake is at a place: what is right would be undone, and what inherits an error has none."""
+        if isinstance(place.parent, ast.Dict):
+            return SUSPECT  # what is returned for the step itself, maybe another's gradient
         at = _statement(place, statement)
         handed = self.handed.get(id(at), [])
         if handed and not any(handed):
@@ -100,7 +102,11 @@ class Suspects:
     def mends(self, place: Place, new: Any, top: ast.stmt) -> bool:
         """Whether a suspect computes a gradient of the graph, or a part of one, with `new` at a place; True if open."""
         at = _statement(place, top)
-        if place.node is at or self._called & {a.name for a in place.above if isinstance(a, ast.FunctionDef)}:
+        if (
+            place.node is at
+            or isinstance(place.parent, ast.Dict)
+            or self._called & {a.name for a in place.above if isinstance(a, ast.FunctionDef)}
+        ):
             return True
         place.put(new)
         try:

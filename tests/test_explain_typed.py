@@ -1,0 +1,192 @@
+"""Mistakes of the hand that types: another name, index or key than the one that was meant."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.test_explain_forms import drawn
+from tests.told import told
+
+
+def normed(x, gamma, c):
+    mu = x.mean(0)
+    xhat = (x - mu) / torch.sqrt(((x - mu) ** 2).mean(0) + 1e-5)
+    return (gamma * xhat * c).sum(), {"xhat": xhat}
+
+
+def a_row_for_the_whole(x, gamma, c, xhat):
+    m = len(c)
+    std = torch.sqrt(x.var(0, correction=0) + 1e-5)
+    dgamma = (c * xhat).sum(0)
+    return {"gamma": dgamma, "x": gamma / std / m * (m * gamma - c.sum(0) - xhat * dgamma)}
+
+
+def no_epsilon(x, gamma, c, xhat):
+    m = len(c)
+    std = torch.sqrt(x.var(0, correction=0))
+    dgamma = (c * xhat).sum(0)
+    return {"gamma": dgamma, "x": gamma / std / m * (m * c - c.sum(0) - xhat * dgamma)}
+
+
+def power(x, p, y):
+    a = x**p
+    return ((a - y) ** 2).sum(), {"a": a}
+
+
+def the_result_for_the_exponent(x, p, y, a):
+    da = 2 * (a - y)
+    return {"a": da, "x": da * p * x ** (a - 1)}
+
+
+def the_exponent_for_the_base(x, p, y, a):
+    da = 2 * (a - y)
+    return {"a": da, "p": (da * a * torch.log(p)).sum(0)}
+
+
+def net(x, W, V, y):
+    z = x @ W
+    a = torch.tanh(z)
+    p = a @ V
+    return ((p - y) ** 2).sum() / len(x), {"z": z, "a": a, "p": p}
+
+
+def divided_by_an_array(x, W, V, y, z, a, p):
+    n = len(x)
+    dp = 2 * (p - y)
+    dp /= p
+    return {"p": dp, "V": a.T @ dp / n * n}
+
+
+def stored_under_another_name(x, W, V, y, z, a, p):
+    dp, da, dz = torch.zeros_like(p), torch.zeros_like(a), torch.zeros_like(z)
+    for i in range(len(x)):
+        dp[i] = 2 * (p[i] - y[i]) / len(x)
+        dz[i] = V @ dp[i]
+        dz[i] = da[i] * (1 - a[i] ** 2)
+    return {"p": dp, "a": da, "z": dz}
+
+
+def minus_twice(x, W, V, y, z, a, p):
+    dp = 2 * (p - y) / len(x)
+    for _ in range(1):
+        da = -(dp @ V.T)
+    return {"p": dp, "a": da}
+
+
+def the_size_of_another(x, W, V, y, z, a, p):
+    dp = 2 * (p - y) / len(V)
+    return {"p": dp, "V": a.T @ dp}
+
+
+def looked_up(E, c):
+    e = E[torch.tensor([[0, 2, 1], [3, 1, 1]])]
+    return (e.mean(1) * c).sum(), {"e": e}
+
+
+def one_index_twice(E, c, e):
+    de = torch.zeros_like(e)
+    m, n = e.shape[:2]
+    for i in range(m):
+        for j in range(n):  # noqa: B007
+            de[i, i] = c[i] / n
+    return {"e": de}
+
+
+def highest(x, W):
+    p = F.max_pool2d(x, 2)
+    return (p.flatten(1) @ W).pow(2).sum(), {"p": p}
+
+
+def nothing_handed_on(x, W, p):
+    ds = 2 * p.flatten(1) @ W
+    dp = (ds @ W.T).reshape(p.shape)
+    dx = torch.zeros_like(x)
+    for n in range(len(x)):
+        for c in range(x.shape[1]):
+            for i in range(p.shape[2]):
+                for j in range(p.shape[3]):
+                    window = x[n, c, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+                    dx[n, c, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2] += (window == window.max()).to(x.dtype)
+    return {"p": dp, "x": dx}
+
+
+def spread(x, c):
+    mean = x.mean(0, keepdim=True)
+    square = (x - mean) ** 2
+    var = square.sum(0, keepdim=True) / (len(x) - 1)
+    return (c * var).sum(), {"square": square, "var": var}
+
+
+def by_n(x, c, square, var):
+    n = x.shape[0]
+    dvar = c
+    dsquare = (1.0 / n) * torch.ones_like(square) * dvar
+    return {"var": dvar, "square": dsquare}
+
+
+def recurrent(x, h0, W):
+    h1 = torch.tanh(x[0] + h0 @ W)
+    h2 = torch.tanh(x[1] + h1 @ W)
+    return (h2**2).sum(), {"h1": h1, "h2": h2}
+
+
+def as_numpy(x, h0, W, h1, h2):
+    x, h0, W, h1, h2 = (each.numpy() for each in (x, h0, W, h1, h2))
+    dW, dh = np.zeros_like(W), 2 * h2
+    given = {"h2": torch.from_numpy(dh)}
+    for h, before in ((h2, h1), (h1, h0)):
+        dz = dh * (1 - np.square(h))
+        dW += np.dot(before.T, dz)
+        dh = np.dot(dz, W)
+        given["h1" if h is h2 else "h0"] = torch.from_numpy(dh)
+    return given | {"W": torch.from_numpy(dW)}
+
+
+NORMED, POWER = drawn(x=(6, 4), gamma=(4,), c=(6, 4)), lambda seed: {"p": P(seed)["p"].abs(), **rest(seed)}
+P = drawn(p=(3,))
+NET = drawn(x=(5, 3), W=(3, 4), V=(4, 2), y=(5, 2))
+
+
+def rest(seed):
+    return {name: value.abs() + 0.5 for name, value in drawn(x=(5, 3), y=(5, 3))(seed).items()}
+
+
+MISTAKES = {  # forward, backward, inputs, the step, its cause, and what the repair holds
+    "a row for the whole": (normed, a_row_for_the_whole, NORMED, "x", "wrong_operand", "m * c"),
+    "an epsilon that is a number": (normed, no_epsilon, NORMED, "x", "wrong_epsilon", "1e-05"),
+    "the result for the exponent": (power, the_result_for_the_exponent, POWER, "x", "wrong_operand", "x ** (p - 1)"),
+    "the exponent for the base": (power, the_exponent_for_the_base, POWER, "p", "wrong_operand", "torch.log(x)"),
+    "an array for a size": (net, divided_by_an_array, NET, "p", "wrong_count", "dp /= n"),
+    "another name": (net, stored_under_another_name, NET, "a", "wrong_operand", "da[i] = V @ dp[i]"),
+    "a minus in a loop": (net, minus_twice, NET, "a", "sign", "da = dp @ V.T"),
+    "the size of another": (net, the_size_of_another, NET, "p", "wrong_count", "/ len(x)"),
+    "an index twice": (looked_up, one_index_twice, drawn(E=(4, 5), c=(2, 5)), "e", "wrong_index", "de[i, j]"),
+    "an entry at the indices of loops": (
+        highest,
+        nothing_handed_on,
+        drawn(x=(2, 3, 4, 6), W=(18, 2)),
+        "x",
+        "missing_factor",
+        "dp[n, c, i, j]",
+    ),
+    "n for n - 1": (spread, by_n, drawn(x=(6, 4), c=(1, 4)), "square", "wrong_count", "(n - 1)"),
+    "arrays of NumPy": (
+        recurrent,
+        as_numpy,
+        drawn(x=(2, 5, 4), h0=(5, 4), W=(4, 4)),
+        "h1",
+        "missing_transpose",
+        "W.T",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_what_was_typed_wrong_is_named_and_mended(mistake):
+    forward, backward, inputs, step, cause, held = MISTAKES[mistake]
+    name, named, repair = told(forward, backward, inputs)
+    assert (name, named) == (step, cause)
+    assert held in repair
