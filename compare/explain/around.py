@@ -6,7 +6,8 @@ Child process only.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ class Around:
         visit = next((i for i, names in enumerate(named) if self.target in names.values()), min(1, len(visits) - 1))
         outside = {n: v for n, v in self.trial.outside.items() if not callable(v) and not n.startswith("__")}
         values = outside | self._around(node) | {n: v for n, v in visits[visit].items() if not callable(v)}
-        values |= _entries(values, loops)
+        values |= _entries(values, loops, self.trial.values)
         names = named[visit]
         parameters = self.traced.parameters.get(id(node), set())
         inputs = self.inputs | {n for n, own in names.items() if own in self.inputs and n in parameters}
@@ -170,15 +171,27 @@ class Around:
             return None
 
 
-def _entries(values: Mapping[str, Any], loops: Sequence[str]) -> dict[str, Any]:
-    """The entry of each array at the indices that the loops around a place count with: `dout[n, c]`."""
-    at = [index for name in loops if type(index := values.get(name)) is int]
+def _entries(values: Mapping[str, Any], loops: Sequence[str], given: Collection[str]) -> dict[str, Any]:
+    """What arrays hold at the indices that loops count with: `dout[n, c]`, and of `given` arrays `x[:, j]` too.
+
+    With them goes, in two loops, whether one counts the label of the other: `float(j == y[i])`.
+    """
+    at = {name: index for name in loops if type(index := values.get(name)) is int}
     if not at or len(at) < len(loops):
         return {}
-    found = {}
-    for name, value in values.items():
-        shape = value.shape if name.isidentifier() and isinstance(value, Tensor | np.ndarray) else ()
-        if len(shape) >= len(at) and all(0 <= index < size for index, size in zip(at, shape, strict=False)):
-            entry = value[tuple(at)]
-            found[f"{name}[{', '.join(loops)}]"] = np.asarray(entry) if isinstance(entry, np.generic) else entry
+    found: dict[str, Any] = {}
+    arrays = {n: v for n, v in values.items() if n.isidentifier() and isinstance(v, Tensor | np.ndarray) and v.ndim}
+    for name, value in arrays.items():
+        picks: list[tuple[str, tuple[Any, ...]]] = [(", ".join(at), tuple(at.values()))]
+        if name in given:
+            picks += [(f":, {v}", (slice(None), k)) for v, k in at.items() if value.ndim == 2]
+            picks += [(v, (k,)) for v, k in at.items() if len(at) > 1]
+        for text, index in picks:
+            within = zip(index, value.shape, strict=False)
+            if len(index) <= value.ndim and all(k == slice(None) or 0 <= k < size for k, size in within):
+                found[f"{name}[{text}]"] = np.asarray(value[index]) if isinstance(value, np.ndarray) else value[index]
+    for (i, k), (j, other) in itertools.permutations(at.items(), 2):
+        for name, value in arrays.items():
+            if value.ndim == 1 and "float" not in str(value.dtype) and 0 <= k < len(value):
+                found[f"float({j} == {name}[{i}])"] = np.asarray(float(other == value[k]))
     return found

@@ -109,6 +109,7 @@ def term(site: Site) -> Iterator[Proposal]:
             cause = "wrong_l2" if _penalised(site) else "missing_l2"
         yield Proposal(binary(node, ast.Add(), t), cause, here, f"+ {candidate.text}")
         again = _made_here(candidate.text, reach)  # of a gradient that came in before, one is too many
+        again &= "==" not in candidate.text
         yield Proposal(binary(node, ast.Sub(), t), "path_twice" if again else cause, here + 0.2, f"- {candidate.text}")
     for candidate in reach.written:
         if shape is not None and tuple(candidate.value.shape) == shape and site.whole:
@@ -118,7 +119,8 @@ def term(site: Site) -> Iterator[Proposal]:
             yield Proposal(binary(node, ast.Add(), t), cause, here + 0.8, f"+ {candidate.text}")
             yield Proposal(binary(node, ast.Sub(), t), cause, here + 1.2, f"- {candidate.text}")
     if shape is not None and site.whole:
-        for product in reach.products(shape):
+        broadcast = reach.shape is not None and len(shape) == len(reach.shape) and shape != reach.shape
+        for product in (*reach.products(shape), *(reach.products(reach.shape or ()) if broadcast else ())):
             t = parsed(product.text)
             yield Proposal(binary(node, ast.Add(), t), "missing_path", here + 0.6, f"+ {product.text}")
             yield Proposal(binary(node, ast.Sub(), t), "missing_path", here + 1.2, f"- {product.text}")

@@ -33,6 +33,8 @@ class Term:
 
 def tensor(value: Any) -> Tensor | None:
     """A floating or boolean array of any kind as a float64 tensor; None for anything else."""
+    if isinstance(value, np.floating):
+        value = np.asarray(value)  # an entry, as torch has it too
     if isinstance(value, np.ndarray) and value.dtype.kind in "fb":
         value = torch.from_numpy(np.array(value, np.float64 if value.dtype.kind == "f" else bool, order="C"))
     if isinstance(value, Tensor) and (value.is_floating_point() or value.dtype == torch.bool):
