@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from compare.explain.named import Term, plain
-from compare.explain.site import Proposal, Site
+from compare.explain.site import Proposal, Site, is_slope
 from compare.explain.syntax import binary, constant, names, parsed
 
 PARTIAL = 60  # proposals a site where the shapes are not known
@@ -106,7 +106,8 @@ def _cause(site: Site, term: Term, op: str) -> str:
     """The mistake of having left a factor out."""
     if site.in_penalty:
         return "wrong_l2"
-    if site.in_slope:
+    handed_on = is_slope(site.node) and term.role == "tensor"  # what arrives is left out, not a part of the slope
+    if site.in_slope and not handed_on:
         return "wrong_activation_derivative"
     if term.role == "size":
         if "**" in term.text:

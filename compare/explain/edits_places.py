@@ -42,7 +42,8 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
                 count = term.role == "size" and reach.is_size(reach.scalars[old])
                 cause = "wrong_l2" if site.in_penalty else "wrong_count" if count else "wrong_factor"
                 cause = "wrong_index" if site.in_index else cause
-                yield Proposal(parsed(term.text), cause, 0.4 if term.role == "size" else 1.0, f"{old} {term.text}")
+                far = 1.2 if "**" in term.text else 0.4 if term.role == "size" else 0.9
+                yield Proposal(parsed(term.text), cause, far, f"{old} {term.text}")
         if reach.counted(old) and _divides(site):
             yield Proposal(parsed(f"({old} - 1)"), "wrong_count", 0.6, f"{old} - 1")
         if site.in_index:  # `de[i, j]` for `de[i, i]`

@@ -115,7 +115,8 @@ def leave_out(site: Site) -> Iterator[Proposal]:
         yield Proposal(None, _left_out(site, base(node.targets[0]), node), 0.0, "out")
     elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
         key = _keyed(node.targets[0])
-        yield Proposal(None, "unknown" if key else "special_case", 2.0 if key else -0.4, "out")
+        cause = "updated_weight" if updates(node) else "unknown" if key else "special_case"
+        yield Proposal(None, cause, 2.0 if key else -0.4, "out")
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         name = ast.unparse(node.value.func).rpartition(".")[2]
         yield Proposal(None, "clipped" if name.startswith("cl") else "modified_in_place", 0.2, "out")

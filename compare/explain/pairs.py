@@ -28,6 +28,16 @@ def moved(first: str, second: str) -> bool:
     return put == ("put a term in" if gone[0] == "-" else "put a factor in")
 
 
+def opposite(lines: list[Shown], second: str) -> bool:
+    """Whether one edit multiplies by what the other divides by: nobody forgets both."""
+    put, _, new = second.partition(": ")
+    if put != "put a factor in":
+        return False
+    op, factor = new[0], new[2:].partition(" @ ")[0]
+    undoes = (f"* {factor}", f"{factor} * ") if op == "/" else (f"/ {factor}",)
+    return any(line.new.count(text) > line.old.count(text) for line in lines for text in undoes)
+
+
 def joined(first: str, second: str, lines: list[Shown]) -> str:
     """The one mistake that two edits mend together."""
     slopes = {"extra_derivative", "missing_activation_derivative", "wrong_activation_derivative"}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from compare.explain.candidate import Candidate, Elsewhere
 from compare.explain.candidates import Candidates
-from compare.explain.pairs import MOVED, joined, merged, moved
+from compare.explain.pairs import MOVED, joined, merged, moved, opposite
 from compare.explain.refused import cancels, vanishes
 from compare.explain.shown import Shown, shown
 from compare.explain.trial import RESULT, compiled, gradient
@@ -63,6 +63,7 @@ class Search(Candidates):
                 second.averages, second.means = self.averages, self.means
                 before = shown([(site.place, proposal.new) for site, proposal in first.changes], self.trial)
                 found = second._round(time.monotonic() + share, [], pair=True)
+                found = [each for each in found if not opposite(before, each.key)]
             self.tried += second.tried
             if found:
                 for each in found:

@@ -54,7 +54,7 @@ class Trial:
         signal.signal(signal.SIGPROF, _stop)
         warnings.simplefilter("ignore")
         self.values = dict(values)
-        main = definition(program.main)
+        main = _Literal().visit(definition(program.main))
         helpers = [definition(piece) for piece in program.helpers]
         self.files = {id(helper): piece.file for helper, piece in zip(helpers, program.helpers, strict=True)}
         self.file = program.main.file
@@ -113,6 +113,17 @@ class Trial:
             return dict(inside)
         made: dict[int, Any] = {}
         return {n: own(v, made) for n, v in inside.items() if n != "__builtins__"} | {"__builtins__": SAFE}
+
+
+class _Literal(ast.NodeTransformer):
+    """`{"W": dW}` for `dict(W=dW)`: what is returned under a name is then found in one way."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if ast.unparse(node.func) != "dict" or node.args or not all(k.arg for k in node.keywords):
+            return node
+        keys: list[ast.expr | None] = [ast.copy_location(ast.Constant(k.arg), k.value) for k in node.keywords]
+        return ast.copy_location(ast.Dict(keys, [k.value for k in node.keywords]), node)
 
 
 def compiled(statement: ast.stmt) -> CodeType:
