@@ -44,6 +44,7 @@ class Around:
         self.averages = averages
         self.decay: float | None = None
         self.means: frozenset[float] = frozenset()
+        self.beside: frozenset[frozenset[str]] = frozenset()
         self.divisors = self._divisors()
 
     def value(self, place: Place, k: int, visit: int) -> tuple[Any, bool]:
@@ -85,7 +86,7 @@ class Around:
     ) -> Reach:
         reach = Reach(values, inputs, target, quantities, written, nested, self.trial.values)
         reach.averages, reach.divisors, reach.decay = self.averages, self.divisors, self.decay
-        reach.means = self.means
+        reach.means, reach.beside = self.means, self.beside
         return reach
 
     def _divisors(self) -> frozenset[float]:

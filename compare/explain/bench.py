@@ -66,6 +66,7 @@ class Bench:
         search.floor, (search.flowing, search.off) = asked["floor"], asked["flowing"]
         search.together, search.decay = set(asked["together"]), asked["decay"]
         search.averages, search.means = frozenset(asked["averages"]), frozenset(asked["means"])
+        search.beside = frozenset(map(frozenset, asked["beside"]))
         self.found = search.find(asked["seconds"], asked["like"])
         answer = {
             "found": [_described(each) for each in self.found],

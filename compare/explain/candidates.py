@@ -20,7 +20,7 @@ from compare.explain.edits import EDITS
 from compare.explain.influence import equal, moved, unchanged
 from compare.explain.numpy_style import in_numpy
 from compare.explain.reach import Reach
-from compare.explain.refused import apart, elsewhere, layered, passed, position, returned, returns_all, tested
+from compare.explain.refused import apart, compared, elsewhere, layered, passed, position, returned, returns_all, tested
 from compare.explain.shown import Shown, where
 from compare.explain.site import Site
 from compare.explain.suspects import FEEDS, OPEN, SETTLED, SUSPECT, Suspects
@@ -73,6 +73,7 @@ class Candidates:
         self.floor = 0.0  # what rounding leaves of a gradient that is zero
         self.averages: frozenset[float] = frozenset()  # numbers that the forward divides by
         self.means: frozenset[float] = frozenset()  # and those of them that count the entries of a mean
+        self.beside: frozenset[frozenset[str]] = frozenset()  # pairs of quantities of which none leads to the other
         self.decay: float | None = None  # what the gradient lacks is this times the input itself
         self.together: set[str] = set()  # other wrong steps that the same edit has to mend
 
@@ -141,7 +142,7 @@ class Candidates:
         """The places that may be edited, with the number of their statement, and how far they are from the end."""
         allowed = self._allowed()
         self.around = Around(self.trial, self.snapshots, self.target, self.inputs, self.quantities, self.averages)
-        self.around.decay, self.around.means = self.decay, self.means
+        self.around.decay, self.around.means, self.around.beside = self.decay, self.means, self.beside
         traced = self.around.traced
         for rank, k in enumerate(sorted(allowed, reverse=True)):
             statement = self.trial.statements[k]
@@ -169,6 +170,7 @@ class Candidates:
         if isinstance(place.parent, ast.Dict) and isinstance(place.node, ast.Name):
             far += 0.3 if self.target in self.inputs else 1.2  # what is returned is used elsewhere under its own name
         counted = "" if site.in_shape else position(place) or apart(place) or passed(place, self.trial.functions)
+        counted = counted or compared(place, self.trial.statements)
         for edit in EDITS:
             if not band[0] < edit.cost <= band[1] or not isinstance(place.node, edit.pattern):
                 continue

@@ -95,6 +95,8 @@ def _cause_of_number(site: Site) -> str:
             return "wrong_index"
         if name == "where":
             return "wrong_factor"
+        if name in ("pow", "power", "float_power"):
+            return "wrong_activation_derivative"
     if isinstance(above, ast.BinOp) and isinstance(above.op, ast.Pow) and site.place.field == "right":
         return "wrong_activation_derivative"
     if isinstance(above, ast.BinOp) and isinstance(above.op, ast.Add | ast.Sub):

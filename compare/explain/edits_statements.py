@@ -47,7 +47,8 @@ def accumulate(site: Site) -> Iterator[Proposal]:
         cause = "modified_in_place" if shared else "stale_state" if stale else "path_twice"
         yield Proposal(only, cause, 0.3, "+= =")
         if isinstance(node.target, ast.Subscript) and not isinstance(node.target.slice, ast.Constant | ast.Slice):
-            yield Proposal(_all_added(site, node.target, node.value), "overwritten", 0.6, "index_put_")
+            value = node.value if isinstance(node.op, ast.Add) else negative(node.value)
+            yield Proposal(_all_added(site, node.target, value), "overwritten", 0.6, "index_put_")
 
 
 def _added_to(value: ast.expr, name: str) -> ast.expr | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -70,6 +71,17 @@ class Observation:
     def means(self) -> frozenset[float]:
         """How many entries there are in the means on the way to J."""
         return divisors(self.graph.J, counts=True)
+
+    @functools.cached_property
+    def beside(self) -> frozenset[frozenset[str]]:
+        """Pairs of quantities that stand side by side, as those of two towers do: what one makes needs no other."""
+        made = {name: makers(tensor) for name, tensor in self.graph.quantities.items()}
+        uses = {
+            name: {other for other, nodes in made.items() if node_of(tensor) in nodes}
+            for name, tensor in self.graph.quantities.items()
+        }
+        pairs = itertools.combinations(uses, 2)
+        return frozenset(frozenset((a, b)) for a, b in pairs if not (uses[a] <= uses[b] or uses[b] <= uses[a]))
 
     def alike(self, a: Tensor, b: Tensor) -> bool:
         """Whether two gradients are the same formula's here."""

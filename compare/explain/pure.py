@@ -16,7 +16,7 @@ BUILTINS = frozenset(
 
 # Functions and methods of torch, NumPy, math and containers that are pure or change only what they are called on.
 CALLS = frozenset(
-    """abs abs_ absolute acos acos_ acosh acosh_ adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d
+    """abs abs_ accumulate absolute acos acos_ acosh acosh_ adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d
     adaptive_max_pool2d add add.at add_ addbmm addbmm_ addcdiv addcdiv_ addcmul addcmul_ addmm addmm_ addmv addmv_
     addr addr_ adjoint all allclose amax amin aminmax angle any append apply_along_axis_ arange arccos arccosh
     arcsin arcsinh arctan arctan2 arctanh argmax argmin argpartition argsort argwhere around array array_equal
@@ -60,7 +60,7 @@ CALLS = frozenset(
     pairwise_distance partition pdist percentile perm permute permute_dims piecewise pinv pinverse pixel_shuffle
     pixel_unshuffle place poisson_nll_loss polar polygamma polyval pop popleft positive pow pow_ power prelu prod
     psi ptp put put_ put_along_axis putmask qr quantile r_ rad2deg radians ravel ravel_multi_index real reciprocal
-    reciprocal_ relu relu6 relu_ remainder remainder_ remove removeprefix removesuffix renorm repeat
+    reciprocal_ reduce relu relu6 relu_ remainder remainder_ remove removeprefix removesuffix renorm repeat
     repeat_interleave replace require requires_grad reshape reshape_as resize_as resolve_conj resolve_neg reverse
     rfft rfft2 right_shift rint rjust rms_norm roll rollaxis rot90 round round_ rsplit rsqrt rsqrt_ rstrip rsub s_
     scalar_tensor scaled_dot_product_attention scatter scatter_ scatter_add scatter_add_ scatter_reduce

@@ -28,7 +28,13 @@ class Reach(Named):
     averages: frozenset[float] = frozenset()  # numbers that the forward divides by
     means: frozenset[float] = frozenset()  # and those of them that count the entries of a mean
     divisors: frozenset[float] = frozenset()  # numbers that the program divides by
+    beside: frozenset[frozenset[str]] = frozenset()  # pairs of quantities of which none leads to the other
     decay: float | None = None  # of a penalty on the target that has no name in reach
+
+    def relation(self, old: str, new: str) -> str:
+        """As `Named.relation`; what stands side by side is no other layer's."""
+        found = super().relation(old, new)
+        return "other" if found == "layer" and frozenset((plain(old), plain(new))) in self.beside else found
 
     def averaged(self, size: float) -> bool:
         """Whether the forward divides by this number, as far as that is known."""
@@ -170,7 +176,7 @@ class Reach(Named):
             found.append(Term(f"torch.log({term.text})", torch.log(term.value.abs().clamp_min(1e-300)), "power"))
             if bool((term.value < 0).any()):
                 found.append(Term(f"torch.sign({term.text})", torch.sign(term.value), "power"))
-            if term.value.ndim == 1 and plain(term.text) in self.quantities:
+            if term.value.ndim == 1 and plain(term.text.partition("[:")[0]) in self.quantities:
                 found.append(Term(f"{term.text}[:, None]", term.value[:, None], "power"))
                 found += self._picked(term)
             if term.value.ndim > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -68,6 +68,17 @@ def apart(place: Place) -> str:
             if all(isinstance(constant(e), int) for e in each):
                 return "special_case"
     return ""
+
+
+def compared(place: Place, statements: Sequence[ast.stmt]) -> str:
+    """What a mistake is in what is nowhere read but in comparisons: it selects the wrong entries."""
+    top = place.above[0] if place.above else place.node
+    if not isinstance(top, ast.Assign) or not isinstance(top.targets[0], ast.Name) or top not in statements:
+        return ""
+    after = [node for statement in statements[statements.index(top) + 1 :] for node in ast.walk(statement)]
+    read = {id(n) for n in after if isinstance(n, ast.Name) and n.id == top.targets[0].id}
+    within = {id(n) for each in after if isinstance(each, ast.Compare) for n in ast.walk(each)}
+    return "wrong_mask" if read and read <= within else ""
 
 
 def passed(place: Place, functions: Collection[str]) -> str:

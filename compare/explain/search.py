@@ -60,7 +60,7 @@ class Search(Candidates):
                 )
                 second.upstream, second.after, second.floor = self.upstream, self.after, self.floor
                 second.flowing, second.off, second.smaller = self.flowing, self.off, self.smaller
-                second.averages, second.means = self.averages, self.means
+                second.averages, second.means, second.beside = self.averages, self.means, self.beside
                 before = shown([(site.place, proposal.new) for site, proposal in first.changes], self.trial)
                 found = second._round(time.monotonic() + share, [], pair=True)
                 found = [each for each in found if not opposite(before, each.key)]

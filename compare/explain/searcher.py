@@ -115,6 +115,7 @@ class Searcher:
             "together": list(together),
             "averages": sorted(seen.averages),
             "means": sorted(seen.means),
+            "beside": sorted(tuple(sorted(pair)) for pair in seen.beside),
             "decay": seen.decay(target),
             "floor": seen.floor,
             "flowing": seen.flowing,
