@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from compare.check.layer import check_layer
     from compare.check.report import GradientMismatch, Report, Row
     from compare.explain.explanation import explain_derivation
+    from compare.explain.function import explain_function
     from compare.run.config import TrainConfig
     from compare.run.data import Data, load_data
     from compare.run.history import EpochReport, TrainResult
@@ -37,6 +38,7 @@ _WHERE = {
     "Report": "compare.check.report",
     "Row": "compare.check.report",
     "explain_derivation": "compare.explain.explanation",
+    "explain_function": "compare.explain.function",
     "binary": "compare.check.inputs",
     "constant": "compare.check.inputs",
     "index": "compare.check.inputs",
@@ -69,6 +71,7 @@ __all__ = [
     "check_layer",
     "constant",
     "explain_derivation",
+    "explain_function",
     "index",
     "load_data",
     "one_hot",

@@ -31,7 +31,9 @@ class Bench:
         """Takes a program."""
         sent = unpack(data, tensors)
         pieces = [Piece(*piece) for piece in sent["pieces"]]
-        self.program = Program(pieces[0], tuple(pieces[1:]), dict(sent["modules"]), dict(sent["constants"]))
+        modules, constants = dict(sent["modules"]), dict(sent["constants"])
+        custom = sent["context"], sent["returns"], sent["deltas"]
+        self.program = Program(pieces[0], tuple(pieces[1:]), modules, constants, *custom)
         return None, {}
 
     def search(self, data: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:

@@ -19,6 +19,7 @@ from compare.check.hooks import Forward
 from compare.check.report import Report, Row
 from compare.explain.bench import Bench
 from compare.explain.causes import CAUSES
+from compare.explain.custom import Custom
 from compare.explain.evidence import evidence_of
 from compare.explain.gathered import Evidence
 from compare.explain.identify import (
@@ -62,6 +63,7 @@ def explain(
     seed: int = 0,
     language: str = "en",
     bench: Bench | None = None,
+    custom: Custom | None = None,
 ) -> Report:
     """The report with cause, explanation, repair and line of every wrong row; as it is where none is wrong.
 
@@ -69,15 +71,15 @@ def explain(
     step right under every condition looked at; the same mistake in other steps is told once, with all its lines. Edits
     of the backward run in a child process; the user's files are read, never changed. At most about `seconds` are spent.
     `language` of the explanations: "en" or "pt". `bench` is where edits run in a process
-    that is a child.
+    that is a child. `custom` is a backward that autograd calls, in place of one that can be called itself.
     """
     wrong = [row for row in report.rows if row.verdict in WRONG and row.name != "backward"]
     if not wrong:
         return report
     started = time.monotonic()
     explained: dict[str, Row] = {}
-    evidence = Evidence(forward, backward, inputs, [row.condition for row in wrong], seed)
-    with Searcher(backward, bench, forward) as searcher:
+    evidence = Evidence(forward, backward, inputs, [row.condition for row in wrong], seed, custom)
+    with Searcher(backward, bench, forward, custom) as searcher:
         searcher.start(seconds)
         deadline = max(started + seconds, time.monotonic() + min(LOADED * seconds, 2.0))
         like: dict[str, str] = {}

@@ -13,6 +13,7 @@ from compare.check.backward import Backward
 from compare.check.conditions import Condition, Inputs, conditions, has_specs
 from compare.check.hooks import Forward
 from compare.check.scale import Convention
+from compare.explain.custom import Custom
 from compare.explain.observe import Observation, observe
 from compare.explain.resized import resized
 
@@ -28,7 +29,15 @@ class Evidence:
     to one), so that it counts only where every step that is right as given is right there too.
     """
 
-    def __init__(self, forward: Forward, backward: Backward, inputs: Inputs, wanted: list[str], seed: int) -> None:
+    def __init__(
+        self,
+        forward: Forward,
+        backward: Backward,
+        inputs: Inputs,
+        wanted: list[str],
+        seed: int,
+        custom: Custom | None = None,
+    ) -> None:
         fixed = not callable(inputs) and not has_specs(inputs)
         drawn = moved(inputs, seed) if fixed and isinstance(inputs, Mapping) else inputs
         drawn, self.smaller = resized(drawn, seed) if callable(drawn) else (drawn, [])
@@ -39,7 +48,7 @@ class Evidence:
         self.order: list[Condition] = [*first, *(c for c in every if c not in first)]
         convention = Convention()
         self._run: Callable[[Condition], Observation | None] = lambda c: observe(
-            forward, backward, drawn, c, convention
+            forward, backward, drawn, c, convention, custom
         )
         self._seen: dict[str, Observation | None] = {}
         self._right: set[str] = set()

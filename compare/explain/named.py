@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,9 @@ class Named:
             self.packed |= {f"{name}[{k}]" for k in range(len(value))}
             if isinstance(value, torch.Size):
                 self.counts |= {f"{name}[{k}]" for k in range(len(value))}
+        elif isinstance(value, SimpleNamespace):
+            for key, entry in vars(value).items():
+                self._add(f"{name}.{key}", entry)
         elif isinstance(value, Mapping):
             for key, entry in itertools.islice(value.items(), 40):
                 if isinstance(key, str):

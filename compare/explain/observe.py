@@ -17,6 +17,7 @@ from compare.check.derivation import default_dtype
 from compare.check.evaluate import traced
 from compare.check.hooks import Forward, Graph
 from compare.check.scale import Convention
+from compare.explain.custom import Custom
 from compare.explain.named import tensor
 from compare.explain.paths import divisors, flowing, makers, node_of
 
@@ -152,7 +153,12 @@ class Observation:
 
 
 def observe(
-    forward: Forward, backward: Backward, inputs: Inputs, condition: Condition, convention: Convention
+    forward: Forward,
+    backward: Backward,
+    inputs: Inputs,
+    condition: Condition,
+    convention: Convention,
+    custom: Custom | None = None,
 ) -> Observation | None:
     """Run a derivation once. None where the forward does not run under this condition."""
     with default_dtype(condition.dtype):
@@ -167,12 +173,13 @@ def observe(
             own = frozenset(graph.inputs) & frozenset(graph.quantities)
             scale = convention.factors(usable, chained, graph.gradients, own)
             expected = graph.gradients({n: g / scale.get(n, 1.0) for n, g in usable.items()})
+            values = graph.values() | ({} if custom is None else custom.handed(graph.values()))
         except Exception:  # whatever a user's forward raises there: this condition shows nothing
             return None
     local = {n: g * scale.get(n, 1.0) for n, g in expected.items()}
     return Observation(
         condition,
-        graph.values(),
+        values,
         dict(given.gradients),
         dict(given.invalid),
         local,

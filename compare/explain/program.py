@@ -46,9 +46,12 @@ class Program:
     helpers: tuple[Piece, ...] = ()
     modules: dict[str, str] = field(default_factory=dict)  # name: dotted path
     constants: dict[str, Any] = field(default_factory=dict)
+    context: str = ""  # the parameter that holds what the forward of an autograd.Function saved
+    returns: tuple[str, ...] = ()  # the inputs whose gradients it returns one after the other, where by no names
+    deltas: tuple[tuple[str, str], ...] = ()  # outputs, with the parameters by which it is handed their gradients
 
 
-def read(function: Callable[..., Any], forward: Callable[..., Any] | None = None) -> Program:
+def read(function: Callable[..., Any], forward: Callable[..., Any] | None = None, context: str = "") -> Program:
     """The program of a backward. Raises NotReadable where its source is missing, not its own, or not pure.
 
     Among its constants are the numbers that both the forward and the module of the backward know by one name.
@@ -61,9 +64,9 @@ def read(function: Callable[..., Any], forward: Callable[..., Any] | None = None
     modules: dict[str, str] = {}
     constants: dict[str, Any] = {}
     main = _piece(plain)
-    _gather(plain, main, pieces, modules, constants)
+    _gather(plain, main, pieces, modules, constants, context)
     constants = _numbers(forward, plain) | constants
-    return Program(main, tuple(piece for _, piece in reversed(pieces.values())), modules, constants)
+    return Program(main, tuple(piece for _, piece in reversed(pieces.values())), modules, constants, context)
 
 
 def raise_if(condition: bool, reason: str) -> None:
@@ -102,11 +105,12 @@ def _gather(
     pieces: dict[str, tuple[Any, Piece]],
     modules: dict[str, str],
     constants: dict[str, Any],
+    context: str = "",
 ) -> None:
     """Check one function and all that it calls, and collect what they need."""
     node = definition(piece)
     raise_if(node.name != function.__name__, "its source is that of another function")
-    reason = impure(node)
+    reason = impure(node, context)
     raise_if(bool(reason), reason)
     outside = dict(function.__globals__)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -137,7 +141,7 @@ def _gather(
             raise_if(path.rpartition(".")[0] not in MODULES, f"{name}() may have side effects")
             _put(modules, name, path)
         else:
-            raise_if(not _plain(value), f"{name} is a value of type {type(value).__name__}")
+            raise_if(not plain_value(value), f"{name} is a value of type {type(value).__name__}")
             _put(constants, name, value)
 
 
@@ -160,10 +164,10 @@ def _library(function: FunctionType) -> bool:
     return (function.__module__ or "").partition(".")[0] in ("torch", "numpy", "math")
 
 
-def _plain(value: Any) -> bool:
-    """Constants that an edit cannot change for others: numbers, strings, tensors, tuples of them."""
+def plain_value(value: Any) -> bool:
+    """Whether a value is one that an edit cannot change for others: numbers, strings, tensors, tuples of them."""
     if isinstance(value, tuple):
-        return all(_plain(entry) for entry in value)
+        return all(plain_value(entry) for entry in value)
     return value is None or isinstance(
         value, bool | int | float | str | torch.Tensor | torch.dtype | np.ndarray | np.generic
     )

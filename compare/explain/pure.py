@@ -108,8 +108,8 @@ STATEMENTS = (
 REFUSED = (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
 
 
-def impure(function: ast.FunctionDef) -> str:
-    """Why a function is not on the list of pure ones; empty where it is."""
+def impure(function: ast.FunctionDef, context: str = "") -> str:
+    """Why a function is not on the list of pure ones; empty where it is. What `context` holds may be read."""
     for node in ast.walk(function):
         if isinstance(node, ast.stmt) and not isinstance(node, STATEMENTS):
             return f"line {node.lineno}: {type(node).__name__.lower()} statements are not followed"
@@ -119,6 +119,10 @@ def impure(function: ast.FunctionDef) -> str:
             return f"line {node.lineno}: {node.name} is decorated"
         if isinstance(node, ast.With) and not all(_no_grad(item.context_expr) for item in node.items):
             return f"line {node.lineno}: a with statement may have side effects"
+        if isinstance(node, ast.Attribute) and context and ast.unparse(node.value) == context:
+            if not isinstance(node.ctx, ast.Load):
+                return f"line {node.lineno}: it changes {context}"
+            continue
         if isinstance(node, ast.Attribute) and node.attr not in ATTRIBUTES and node.attr not in CALLS:
             return f"line {node.lineno}: .{node.attr} is not known to be free of side effects"
         if isinstance(node, ast.Name) and node.id.startswith("__"):

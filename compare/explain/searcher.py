@@ -12,6 +12,7 @@ from compare.check.backward import Backward
 from compare.check.codec import pack
 from compare.check.hooks import Forward
 from compare.explain.bench import Bench
+from compare.explain.custom import Custom
 from compare.explain.observe import Observation
 from compare.explain.program import NotReadable, Program, read
 from compare.isolate import Child, Failure, Limits
@@ -26,7 +27,13 @@ RUN = 5.0  # seconds for one run of one edited backward
 class Searcher:
     """The child that searches repairs; started when it is first needed, and only where the source can be read."""
 
-    def __init__(self, backward: Backward, bench: Bench | None = None, forward: Forward | None = None) -> None:
+    def __init__(
+        self,
+        backward: Backward,
+        bench: Bench | None = None,
+        forward: Forward | None = None,
+        custom: Custom | None = None,
+    ) -> None:
         self.bench = bench  # where this process is a child already
         self.why = ""
         self.child: Child | None = None
@@ -35,6 +42,9 @@ class Searcher:
         self.waiting: list[str] = []  # other wrong steps, which are still to be explained
         self.mended: list[str] = []  # those of them that the repair accepted last makes right as well
         self.hint: list[Any] = []  # file, line and text of the first line that is suspect, for the last step
+        if custom is not None:
+            self.program, self.why = custom.program, custom.why
+            return
         try:
             self.program = read(backward, forward)
         except NotReadable as error:
@@ -76,7 +86,8 @@ class Searcher:
         p = self.program
         assert p is not None
         pieces = tuple((q.source, q.file, q.line) for q in (p.main, *p.helpers))
-        return {"pieces": pieces, "modules": p.modules, "constants": p.constants}
+        custom = {"context": p.context, "returns": p.returns, "deltas": p.deltas}
+        return {"pieces": pieces, "modules": p.modules, "constants": p.constants} | custom
 
     def _ask(self, method: str, asked: dict[str, Any], seconds: float) -> tuple[Any, dict[str, Tensor]]:
         data, tensors = pack(asked)

@@ -15,6 +15,7 @@ from compare.child import load
 from compare.explain.bench import Bench
 from compare.explain.causes import CAUSES
 from compare.explain.explanation import SECONDS, WRONG, explain
+from compare.explain.function import explain_checked
 from compare.explain.layer import explain_layer
 from compare.explain.power import Mutant, Power, power
 from compare.isolate import Child, Failure, Limits
@@ -47,11 +48,21 @@ class Explain:
         """The explained rows of `data["rows"]`: their cause, explanation, repair and line by name."""
         module = load(data["path"])
         subject = find_reference(module, data["name"]) if data["hand"] else find(module, data["name"])
-        if subject.kind == "function":
-            return {}, {}
         rows = tuple(
             Row(name, verdict, condition=c, explanation=e, line=at) for name, verdict, c, e, at in data["rows"]
         )
+        if subject.kind == "function":
+            report = explain_checked(
+                Report(rows),
+                subject.parts["function"],
+                subject.parts["reference"],
+                subject.parts["inputs"],
+                seed=data["seed"],
+                seconds=data["seconds"],
+                language=data["language"],
+                bench=Bench(),
+            )
+            return _words(report), {}
         if subject.kind == "layer":
             given = {name: subject.parts[name] for name in ("y", "loss", "twin", "params")}
             layer, x = subject.parts["layer"], subject.parts["x"]

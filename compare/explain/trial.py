@@ -9,7 +9,7 @@ import signal
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import CodeType, FrameType
+from types import CodeType, FrameType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,10 @@ class Trial:
         self.files = {id(helper): piece.file for helper, piece in zip(helpers, program.helpers, strict=True)}
         self.file = program.main.file
         self.main = main
+        self.context = program.context
         self.parameters = {a.arg for a in (*main.args.posonlyargs, *main.args.args, *main.args.kwonlyargs)}
-        self.statements: list[ast.stmt] = [*helpers, *(s for each in _body(main) for s in _apart(each))]
+        body = _body(main, program)
+        self.statements: list[ast.stmt] = [*helpers, *(s for each in body for s in _apart(each))]
         self.helpers = len(helpers)
         self.functions = {n.name for s in self.statements for n in ast.walk(s) if isinstance(n, ast.FunctionDef)}
         self.numpy = next((n for n, path in program.modules.items() if path == "numpy"), "np")
@@ -73,6 +75,9 @@ class Trial:
     def arguments(self) -> dict[str, Any]:
         """The namespace in which the first statement runs: every value in reach by its name."""
         values = {n: own(v) for n, v in self.values.items()}
+        if self.context:  # it is handed nothing else
+            values = {n: v for n, v in values.items() if n in self.parameters}
+            values[self.context] = SimpleNamespace(**values.get(self.context, {}))
         inside = dict(self.outside) | {n: v for n, v in values.items() if n not in self.outside or n in self.parameters}
         arguments = self.main.args
         if arguments.kwarg is not None:
@@ -149,6 +154,8 @@ def own(value: Any, made: dict[int, Any] | None = None) -> Any:
             copied.extend(own(v, made) for v in value)
     elif type(value) is tuple:
         copied = tuple(own(v, made) for v in value)
+    elif isinstance(value, SimpleNamespace):
+        copied = SimpleNamespace(**{k: own(v, made) for k, v in vars(value).items()})
     made[id(value)] = copied
     return copied
 
@@ -162,22 +169,45 @@ def gradient(value: Any) -> Tensor | None:
     return None
 
 
-def _body(main: ast.FunctionDef) -> list[ast.stmt]:
-    """The function's statements, its return made an assignment; the whole function where it returns elsewhere too."""
+def _body(main: ast.FunctionDef, program: Program) -> list[ast.stmt]:
+    """The function's statements, its return made an assignment; the whole function where it returns elsewhere too.
+
+    What it returns one after the other goes by the names that the program has for that.
+    """
     body = list(main.body)
     if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         body = body[1:]
     last = body[-1] if body else None
-    returns = sum(isinstance(n, ast.Return) for s in body for n in _outer(s))
-    if isinstance(last, ast.Return) and last.value is not None and returns == 1 and not _clashes(main):
+    once = sum(isinstance(n, ast.Return) for s in body for n in _outer(s)) == 1
+    if isinstance(last, ast.Return) and last.value is not None and once and not _clashes(main):
         target = ast.copy_location(ast.Name(RESULT, ast.Store()), last)
-        return [*body[:-1], ast.copy_location(ast.Assign([target], last.value), last)]
+        return [*body[:-1], ast.copy_location(ast.Assign([target], _by_name(last.value, program)), last)]
     keywords = [ast.keyword(a.arg, ast.Name(a.arg, ast.Load())) for a in (*main.args.args, *main.args.kwonlyargs)]
     if main.args.kwarg is not None:
         keywords.append(ast.keyword(None, ast.Name(main.args.kwarg.arg, ast.Load())))
-    run = ast.Assign([ast.Name(RESULT, ast.Store())], ast.Call(ast.Name(main.name, ast.Load()), [], keywords))
+    made: ast.expr = ast.Call(ast.Name(main.name, ast.Load()), [], keywords)
+    if program.returns:
+        every = ast.unparse(made) if len(program.returns) > 1 else f"[{ast.unparse(made)}]"
+        handed = ", ".join(f"{name!r}: {parameter}" for name, parameter in program.deltas)
+        made = ast.parse(f"dict(zip({program.returns!r}, {every})) | {{{handed}}}", mode="eval").body
+    run = ast.Assign([ast.Name(RESULT, ast.Store())], made)
     ast.copy_location(run, main)
     return [main, ast.fix_missing_locations(run)]
+
+
+def _by_name(value: ast.expr, program: Program) -> ast.expr:
+    """What is returned one after the other as a dictionary."""
+    entries = value.elts if isinstance(value, ast.Tuple) else [value]
+    if not program.returns or len(entries) != len(program.returns):
+        return value
+    named = [(n, e) for n, e in zip(program.returns, entries, strict=True) if not _none(e)]
+    named += [(n, ast.copy_location(ast.Name(p, ast.Load()), value)) for n, p in program.deltas]
+    keys: list[ast.expr | None] = [ast.copy_location(ast.Constant(n), e) for n, e in named]
+    return ast.copy_location(ast.Dict(keys, [e for _, e in named]), value)
+
+
+def _none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _apart(statement: ast.stmt) -> list[ast.stmt]:
