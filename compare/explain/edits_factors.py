@@ -49,7 +49,7 @@ def factor(site: Site) -> Iterator[Proposal]:
         cost = {"derivative": 0.0, "mask": 0.2, "tensor": 0.5, "complement": 0.8, "power": 1.4}[term.role]
         t = parsed(term.text)
         yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + cost, f"* {term.text}{at}")
-        if term.role == "tensor":
+        if term.role == "tensor" or term.text.endswith("[:, None]"):
             itself = term.text == reach.target  # d(s c)/ds holds c, and what was written s c
             slope = itself and term.text in {z for _, z in reach.activations.values()}  # a / z, as that of relu is
             cause = "wrong_activation_derivative" if slope else "wrong_operand" if itself else "missing_factor"

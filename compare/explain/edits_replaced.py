@@ -30,6 +30,8 @@ def replaced(site: Site) -> Iterator[Proposal]:
         return
     if site.known and isinstance(site.value, int | float):
         cause = "wrong_axis" if shaping(site.place.parent) else "wrong_count"
+        sums = [t.text for t in reach.plain if t.value.ndim == 1 and bool((t.value >= 0).all())] if _below(site) else []
+        yield from (Proposal(parsed(f"{text}.sum()"), cause, -1.0, f"/ {text}.sum()") for text in sums)
         if isinstance(site.value, int) and _below(site):
             yield Proposal(binary(node, ast.Sub(), number(1, node)), cause, -1.0, f"{ast.unparse(node)} - 1")
         for size in (*reach.sizes, *(t for t in reach.numbers if t.role == "constant" and t.text in reach.counts)):

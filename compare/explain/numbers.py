@@ -194,6 +194,10 @@ class Numbers:
         cut, let = off & (given.abs() <= close), off & (self.expected.abs() <= close)
         ordered = (given.flatten().sort().values - self.expected.flatten().sort().values).abs()
         if given.numel() > 2 and bool((ordered <= close).all()) and bool(off.any()):
+            if (axes := parted(given, self.expected)) is not None:
+                dims, order = axes
+                words = f"its entries stand in another order: here it is reshape{dims}.permute{order} of what is given"
+                yield Candidate("parted", "missing_transpose", words)
             yield Candidate("places", "unknown", "every entry is right, but they stand in the wrong places")
         elif bool((off == (cut | let)).all()) and bool(let.any()):  # what is only cut may be a path that is forgotten
             yield Candidate(
@@ -225,6 +229,38 @@ def rounded_to(given: Tensor, expected: Tensor) -> str | None:
         if 0 < off < near and bool((given == given.to(dtype).to(given.dtype)).all()):
             return name
     return None
+
+
+def parted(given: Tensor, expected: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """(dims, order) where `expected` is, entry by entry, `given.reshape(dims).permute(order)`, an axis at least moved.
+
+    None where it is not, or entries are alike, so that it cannot be told which is which.
+    """
+    ranks = expected.flatten().argsort().argsort()
+    at = given.flatten().argsort()[ranks]  # for each entry of the expected, where it stands in the given
+    if not bool((given.flatten().sort().values.diff() > 0).all()):
+        return None
+    sizes: list[int] = []
+    strides: list[int] = []
+    while len(at) > 1:
+        step = int(at[1] - at[0])
+        other = (at.diff() != step).nonzero()
+        size = len(at) if not len(other) else int(other[0]) + 1
+        if (
+            step <= 0
+            or len(at) % size
+            or not torch.equal(at.reshape(-1, size).diff(), at.new_full((len(at) // size, size - 1), step))
+        ):
+            return None
+        sizes, strides = [size, *sizes], [step, *strides]
+        at = at.reshape(-1, size)[:, 0]
+    largest_first = sorted(range(len(sizes)), key=lambda axis: -strides[axis])
+    dims = tuple(sizes[axis] for axis in largest_first)
+    order = tuple(largest_first.index(axis) for axis in range(len(sizes)))
+    laid = given.reshape(dims).permute(order).flatten() if math.prod(dims) == given.numel() else None
+    if laid is None or order == tuple(range(len(order))) or not alike(laid, expected.flatten()):
+        return None
+    return dims, order
 
 
 def multiple(error: Tensor, term: Tensor) -> float | None:

@@ -176,7 +176,7 @@ class Reach(Named):
             found.append(Term(f"torch.log({term.text})", torch.log(term.value.abs().clamp_min(1e-300)), "power"))
             if bool((term.value < 0).any()):
                 found.append(Term(f"torch.sign({term.text})", torch.sign(term.value), "power"))
-            if term.value.ndim == 1 and plain(term.text.partition("[:")[0]) in self.quantities:
+            if term.value.ndim == 1 and plain(term.text.partition("[:")[0]) in {*self.quantities, *self.fixed}:
                 found.append(Term(f"{term.text}[:, None]", term.value[:, None], "power"))
                 found += self._picked(term)
             if term.value.ndim > 1:

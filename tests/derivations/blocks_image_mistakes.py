@@ -211,7 +211,7 @@ def relu_before_pooling_forgotten(x, W1, W2, dout, a, p, flat):
     return {"W2": dout.T @ flat, "b2": dout.sum(0), "flat": dflat, "p": dp, "a": da, "z": dz, "x": dx}
 
 
-@wrong(conv_net_forward, CONV_NET, steps=("p",), cause="wrong_index")
+@wrong(conv_net_forward, CONV_NET, steps=("p",), cause="missing_transpose")
 def unflattened_in_another_order(x, W1, W2, dout, z, a, p, flat):
     dflat = dout @ W2
     n, f = p.shape[:2]
