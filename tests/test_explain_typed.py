@@ -145,6 +145,87 @@ def as_numpy(x, h0, W, h1, h2):
     return given | {"W": torch.from_numpy(dW)}
 
 
+def towers(x1, x2, W):
+    e1, e2 = x1 @ W, x2 @ W
+    return ((e1 - e2) ** 2).sum(), {"e1": e1, "e2": e2}
+
+
+def the_other_tower(x1, x2, W, e1, e2):
+    de1 = 2 * (e1 - e2)
+    return dict(e1=de1, e2=-de1, W=x1.T @ de1 + x1.T @ -de1)  # noqa: C408
+
+
+def perceptron(x, w, y):
+    s = x @ w
+    return torch.relu(-y * s).sum(), {"s": s}
+
+
+def without_the_label(x, w, y, s):
+    x, y, s = x.numpy(), y.numpy(), s.numpy()
+    ds = np.zeros(len(x))
+    for i in range(len(x)):
+        if s[i] < 0:
+            ds[i] = -y[i]
+    return {"s": torch.from_numpy(ds), "w": torch.from_numpy(x.T @ ds)}
+
+
+def likelihood(r, sigma):
+    return (torch.log(sigma) + 0.5 * (r / sigma) ** 2).sum(), {}
+
+
+def squared_for_cubed(r, sigma):
+    return {"sigma": 1 / sigma - r.pow(2) / sigma.pow(2)}
+
+
+def transitions(A, c):
+    return (A * c).sum() - A[torch.tensor([0, 1, 1]), torch.tensor([1, 2, 2])].sum(), {}
+
+
+def repeated_ones_count_once(A, c):
+    dA = c.numpy().copy()
+    dA[np.array([0, 1, 1]), np.array([1, 2, 2])] -= 1
+    return {"A": torch.from_numpy(dA)}
+
+
+def patches(img, W):
+    p = img.reshape(len(img), 3, 2, 2, 2, 3).permute(0, 2, 4, 1, 3, 5).reshape(len(img), 4, 18)
+    return ((p @ W) ** 2).sum(), {"p": p}
+
+
+def put_together_in_another_order(img, W, p):
+    dp = 2 * (p @ W) @ W.T
+    return {"p": dp, "img": dp.reshape(len(img), 2, 2, 3, 2, 3).reshape(img.shape)}
+
+
+WEIGHTS = torch.tensor([0.5, 2.0, 1.2])
+
+
+def weighted(x, W):
+    labels = torch.tensor([0, 2, 1, 0, 1, 2])
+    z, w = x @ W, WEIGHTS[labels].to(x.dtype)
+    return (w * F.cross_entropy(z, labels, reduction="none")).sum() / w.sum(), {"z": z}
+
+
+def divided_by_how_many(x, W, z):
+    labels = torch.tensor([0, 2, 1, 0, 1, 2])
+    w = WEIGHTS[labels].to(x.dtype)
+    return {"z": (torch.softmax(z, 1) - F.one_hot(labels, 3)) * w[:, None] / len(w)}
+
+
+def gathered(h):
+    to = torch.tensor([0, 2, 2, 1, 0, 2])
+    m = torch.tanh(h)
+    count = torch.bincount(to, minlength=3).to(h.dtype)
+    mean = torch.zeros(3, h.shape[1], dtype=h.dtype).index_add(0, to, m) / count[:, None]
+    return (mean**2).sum(), {"m": m, "count": count, "mean": mean}
+
+
+def mean_of_neighbours_forgotten(h, m, count, mean):
+    to = torch.tensor([0, 2, 2, 1, 0, 2])
+    dmean = 2 * mean
+    return {"mean": dmean, "m": dmean[to]}
+
+
 NORMED, POWER = drawn(x=(6, 4), gamma=(4,), c=(6, 4)), lambda seed: {"p": P(seed)["p"].abs(), **rest(seed)}
 P = drawn(p=(3,))
 NET = drawn(x=(5, 3), W=(3, 4), V=(4, 2), y=(5, 2))
@@ -173,6 +254,41 @@ MISTAKES = {  # forward, backward, inputs, the step, its cause, and what the rep
         "dp[n, c, i, j]",
     ),
     "n for n - 1": (spread, by_n, drawn(x=(6, 4), c=(1, 4)), "square", "wrong_count", "(n - 1)"),
+    "another tower": (towers, the_other_tower, drawn(x1=(5, 3), x2=(5, 3), W=(3, 4)), "W", "wrong_operand", "x2.T"),
+    "what is compared": (
+        perceptron,
+        without_the_label,
+        lambda seed: {**drawn(x=(7, 3), w=(3,))(seed), "y": torch.tensor([1.0, -1, -1, 1, -1, 1, 1])},
+        "s",
+        "wrong_mask",
+        "y",
+    ),
+    "an exponent of pow": (
+        likelihood,
+        squared_for_cubed,
+        lambda seed: {"r": drawn(r=(6,))(seed)["r"], "sigma": drawn(s=(6,))(seed)["s"].abs() + 0.5},
+        "sigma",
+        "wrong_activation_derivative",
+        "sigma.pow(3)",
+    ),
+    "ones taken off at indices that repeat": (
+        transitions,
+        repeated_ones_count_once,
+        drawn(A=(3, 3), c=(3, 3)),
+        "A",
+        "overwritten",
+        "np.add.at(dA",
+    ),
+    "another order of axes": (
+        patches,
+        put_together_in_another_order,
+        drawn(img=(2, 3, 4, 6), W=(18, 3)),
+        "img",
+        "missing_transpose",
+        "",
+    ),
+    "a sum of weights": (weighted, divided_by_how_many, drawn(x=(6, 4), W=(4, 3)), "z", "wrong_count", "w.sum()"),
+    "how many neighbours": (gathered, mean_of_neighbours_forgotten, drawn(h=(6, 4)), "m", "missing_factor", "count["),
     "arrays of NumPy": (
         recurrent,
         as_numpy,

@@ -81,8 +81,8 @@ class Observation:
             name: {other for other, nodes in made.items() if node_of(tensor) in nodes}
             for name, tensor in self.graph.quantities.items()
         }
-        pairs = itertools.combinations(uses, 2)
-        return frozenset(frozenset((a, b)) for a, b in pairs if not (uses[a] <= uses[b] or uses[b] <= uses[a]))
+        pairs = ((a, b, uses[a] - {a, b}, uses[b] - {a, b}) for a, b in itertools.combinations(uses, 2))
+        return frozenset(frozenset((a, b)) for a, b, one, other in pairs if not (one <= other or other <= one))
 
     def alike(self, a: Tensor, b: Tensor) -> bool:
         """Whether two gradients are the same formula's here."""
