@@ -13,6 +13,7 @@ from compare.check.codec import unpack
 from compare.explain.candidate import Elsewhere
 from compare.explain.mutants import mutants
 from compare.explain.program import Piece, Program
+from compare.explain.revive import Revival
 from compare.explain.search import Found, Search
 from compare.explain.shown import Shown
 from compare.explain.trial import TooSlow, Trial, gradient
@@ -78,6 +79,18 @@ class Bench:
             "seconds": time.monotonic() - started,
         }
         return answer, {}
+
+    def revive(self, data: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        """Repairs of a program that raises on the values of one condition, likeliest first."""
+        assert self.program is not None
+        asked = unpack(data, tensors)
+        self.trial = Trial(self.program, asked["values"])
+        inputs, quantities = frozenset(asked["inputs"]), frozenset(asked["quantities"])
+        search = Revival(self.trial, asked["expected"], inputs, quantities, list(asked["others"]))
+        search.floor, search.beside = asked["floor"], frozenset(map(frozenset, asked["beside"]))
+        search.averages, search.means = frozenset(asked["averages"]), frozenset(asked["means"])
+        self.found = search.find(asked["seconds"], [])
+        return [_described(each) for each in self.found], {}
 
     def mutants(self, data: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
         """Edited backwards, evenly over the kinds of edit; `run` runs them."""

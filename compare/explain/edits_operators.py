@@ -178,7 +178,8 @@ def drop(site: Site) -> Iterator[Proposal]:
                 cause = "wrong_count"
             elif constant(gone) is not None:
                 cause = "wrong_epsilon" if 0 < abs(constant(gone) or 0) < 0.01 else "wrong_activation_derivative"
-            yield Proposal(kept, cause, 0.2, f"- {ast.unparse(gone)}")
+            alone = constant(kept) is not None  # -1 for k - 1
+            yield Proposal(kept, cause, 0.8 if alone else 0.2, f"- {ast.unparse(gone)}")
     elif isinstance(node.op, ast.Mult | ast.Div):
         for kept, gone in ((node.left, node.right), (node.right, node.left)):
             if gone is node.left and isinstance(node.op, ast.Div) and constant(gone) != 1:

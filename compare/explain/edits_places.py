@@ -197,8 +197,9 @@ def comparison(site: Site) -> Iterator[Proposal]:
     if isinstance(node.ops[0], ops):
         for op in ops:
             if not isinstance(node.ops[0], op):
-                apart = site.inside(ast.If, ast.IfExp) or op in (ast.Eq, ast.NotEq)
-                cause, cost = ("special_case", 0.8) if apart else ("", 0.2)
+                asked = site.inside(ast.If, ast.IfExp)
+                cost = 0.8 if asked or op in (ast.Eq, ast.NotEq) else 0.2
+                cause = "special_case" if asked else ""
                 yield Proposal(_compare(node, left, op(), right), cause, cost, f"{op.__name__}")
     if constant(right) is not None:
         for term in (*(t for t in site.reach.masks if ">" in t.text), *site.reach.derivatives):

@@ -50,6 +50,7 @@ LOADED = 0.25  # share of the time, 2 s at most, that is left for the search how
 AT_LEAST = 0.5  # seconds for what numbers tell at once, such as a sign, when the search has taken all the time
 OBSERVED = 3  # observations in which a repair has to mend another step too
 FEW, MANY = 6, 4096  # entries of a gradient on which edits are tried
+WHOLE = "backward"  # the row of a backward as a whole: that it raises
 WRONG = ("wrong", "invalid", "cancels", "imprecise")
 
 
@@ -73,7 +74,7 @@ def explain(
     `language` of the explanations: "en" or "pt". `bench` is where edits run in a process
     that is a child. `custom` is a backward that autograd calls, in place of one that can be called itself.
     """
-    wrong = [row for row in report.rows if row.verdict in WRONG and row.name != "backward"]
+    wrong = [row for row in report.rows if row.verdict in WRONG]
     if not wrong:
         return report
     started = time.monotonic()
@@ -84,9 +85,13 @@ def explain(
         deadline = max(started + seconds, time.monotonic() + min(LOADED * seconds, 2.0))
         like: dict[str, str] = {}
         together: dict[str, Row] = _safely(
-            partial(at_once, wrong, evidence, searcher, TOGETHER * seconds), dict[str, Row]()
+            partial(at_once, [r for r in wrong if r.name != WHOLE], evidence, searcher, TOGETHER * seconds),
+            dict[str, Row](),
         )
+        raising = [row for row in wrong if row.name == WHOLE]
+        together |= _safely(partial(revived, raising, evidence, searcher, seconds), dict[str, Row]()) if raising else {}
         explained |= {n: in_language(language, r) for n, r in together.items()}
+        explained |= {row.name: row for row in raising if row.name not in explained}
         wrong = [row for row in wrong if row.name not in explained]
         for left, row in zip(range(len(wrong), 0, -1), wrong, strict=True):
             if row.name in explained:
@@ -139,6 +144,8 @@ def at_once(wrong: Sequence[Row], evidence: Evidence, searcher: Searcher, second
     The first row shows the edit, the others refer to it. Without the first or the last of them, if not all at once.
     """
     until = time.monotonic() + seconds
+    if len(wrong) < 2:
+        return {}
     condition = evidence.by_name.get(wrong[0].condition, evidence.order[0])
     seen = evidence.at(condition)
     final = [row for row in wrong if seen is not None and row.name in seen.inputs and _tells(seen, row.name)]
@@ -156,6 +163,20 @@ def at_once(wrong: Sequence[Row], evidence: Evidence, searcher: Searcher, second
                 continue
             if all(searcher.holds(which, names[0], other, names[1:]) for other in (seen, *others)):
                 return mended_at_once(rows, repair)
+    return {}
+
+
+def revived(rows: Sequence[Row], evidence: Evidence, searcher: Searcher, seconds: float) -> dict[str, Row]:
+    """The row of a backward that raises, with an edit after which it runs and is right in all it returns."""
+    until = time.monotonic() + 0.6 * seconds
+    seen = next(
+        (found for c in evidence.order if (found := evidence.at(c)) is not None and WHOLE in found.invalid), None
+    )
+    if seen is None or not seen.local:
+        return {}
+    others = list(evidence.others(seen.condition, time.monotonic() + 0.2 * seconds))
+    for repair in searcher.revivals(seen, others[:3], until - time.monotonic()):
+        return {row.name: mended(row, repair) for row in rows}
     return {}
 
 

@@ -114,21 +114,14 @@ class Searcher:
         Those that hold at `smaller` sizes too are `general`, and come first.
         """
         self.hint, self.mended = [], []
-        asked = {
-            "values": seen.values,
+        asked = self._known(seen) | {
             "target": target,
             "expected": seen.local[target],
             "given": seen.given.get(target),
-            "inputs": sorted(seen.inputs),
-            "quantities": sorted(seen.quantities),
             "deltas": seen.deltas(target),
             "after": seen.after(target) | {n: seen.local[n] for n in together},
             "together": list(together),
-            "averages": sorted(seen.averages),
-            "means": sorted(seen.means),
-            "beside": sorted(tuple(sorted(pair)) for pair in seen.beside),
             "decay": seen.decay(target),
-            "floor": seen.floor,
             "flowing": seen.flowing,
             "like": like,
             "others": [(o.values, o.local[target], o.floor) for o in others if target in o.local],
@@ -142,6 +135,28 @@ class Searcher:
         self.hint = answer[0].get("hint", [])
         self.tried += answer[0]["tried"]
         return list(answer[0]["found"])
+
+    def revivals(self, seen: Observation, others: list[Observation], seconds: float) -> list[dict[str, Any]]:
+        """Edits after which a backward that raises runs, and is right in all it returns, here and there."""
+        asked = self._known(seen) | {
+            "expected": seen.local,
+            "others": [(o.values, o.local, o.floor) for o in others],
+            "seconds": seconds,
+        }
+        answer = self.call("revive", asked, seconds + GRACE)
+        return [] if answer is None else list(answer[0])
+
+    def _known(self, seen: Observation) -> dict[str, Any]:
+        """What the child is told of the forward."""
+        return {
+            "values": seen.values,
+            "inputs": sorted(seen.inputs),
+            "quantities": sorted(seen.quantities),
+            "averages": sorted(seen.averages),
+            "means": sorted(seen.means),
+            "beside": sorted(tuple(sorted(pair)) for pair in seen.beside),
+            "floor": seen.floor,
+        }
 
     def run(self, which: int, values: dict[str, Any]) -> dict[str, Tensor] | None:
         """What the edited backward number `which` returns for these values."""

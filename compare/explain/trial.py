@@ -105,14 +105,14 @@ class Trial:
     def snapshots(self) -> list[dict[str, Any]]:
         """The namespace before each statement, and after the last."""
         inside = self.arguments()
-        seen = [self._kept(inside)]
+        seen = [self.kept(inside)]
         with torch.no_grad(), np.errstate(all="ignore"):
             for code in self.codes:
                 exec(code, inside)
-                seen.append(self._kept(inside))
+                seen.append(self.kept(inside))
         return seen
 
-    def _kept(self, inside: dict[str, Any]) -> dict[str, Any]:
+    def kept(self, inside: dict[str, Any]) -> dict[str, Any]:
         """A namespace as it is now; its arrays copied where a later statement may change them."""
         if not self.mutates:
             return dict(inside)
