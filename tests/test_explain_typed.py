@@ -226,6 +226,37 @@ def mean_of_neighbours_forgotten(h, m, count, mean):
     return {"mean": dmean, "m": dmean[to]}
 
 
+def cumulative(c):
+    p = torch.cat([torch.zeros(len(c), 1, dtype=c.dtype), c, torch.ones(len(c), 1, dtype=c.dtype)], 1)
+    rows, y = torch.arange(5), torch.tensor([0, 1, 3, 2, 0])
+    return ((p[rows, y + 1] - p[rows, y]) ** 2).sum(), {}
+
+
+def the_last_for_none(c):
+    labels, (m, K) = [0, 1, 3, 2, 0], c.shape
+    dc = torch.zeros_like(c)
+    for i in range(m):
+        k = labels[i]
+        upper, lower = c[i, k] if k < K else 1.0, c[i, k - 1] if k > 0 else 0.0
+        if k < K:
+            dc[i, k] += 2 * (upper - lower)
+        dc[i, k - 1] -= 2 * (upper - lower)
+    return {"c": dc}
+
+
+def cells(a, o):
+    c = a
+    for _ in range(3):
+        c = c + 0.5 * torch.sin(c)
+    return (o * torch.tanh(c)).sum(), {"c": c}
+
+
+def fed_with_the_cell(a, o, c):
+    for _ in range(1):
+        dc = o * (1 - torch.pow(c, 2))
+    return {"c": dc}
+
+
 NORMED, POWER = drawn(x=(6, 4), gamma=(4,), c=(6, 4)), lambda seed: {"p": P(seed)["p"].abs(), **rest(seed)}
 P = drawn(p=(3,))
 NET = drawn(x=(5, 3), W=(3, 4), V=(4, 2), y=(5, 2))
@@ -289,6 +320,22 @@ MISTAKES = {  # forward, backward, inputs, the step, its cause, and what the rep
     ),
     "a sum of weights": (weighted, divided_by_how_many, drawn(x=(6, 4), W=(4, 3)), "z", "wrong_count", "w.sum()"),
     "how many neighbours": (gathered, mean_of_neighbours_forgotten, drawn(h=(6, 4)), "m", "missing_factor", "count["),
+    "the last entry for none": (
+        cumulative,
+        the_last_for_none,
+        drawn(c=(5, 3)),
+        "c",
+        "wrong_index",
+        "if k >= 1: dc[i, k - 1] -= 2 * (upper - lower)",
+    ),
+    "a formula in the value": (
+        cells,
+        fed_with_the_cell,
+        drawn(a=(5, 3), o=(5, 3)),
+        "c",
+        "derivative_at_wrong_place",
+        "1 - torch.tanh(c) ** 2",
+    ),
     "arrays of NumPy": (
         recurrent,
         as_numpy,

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import torch
 
 from compare.explain.activations import ACTIVATIONS
+from compare.explain.edits_calls import called, operand
 from compare.explain.named import ALIKE, plain, spreads, tensor
 from compare.explain.numbers import multiple
-from compare.explain.site import Proposal, Site
+from compare.explain.site import Proposal, Site, is_slope
 from compare.explain.syntax import binary, constant, factors_of, method, names, number, parsed
 
 
@@ -136,6 +137,35 @@ def slope(site: Site) -> Iterator[Proposal]:
             scaled = old is not None and old.shape == value.shape and multiple(value, old) is not None
             cause = "wrong_factor" if scaled else ""  # no other function: a number is missing
             yield Proposal(binary(kept, ast.Mult(), parsed(text)), cause, 0.2 + long, f"{name} for the others")
+
+
+def fed(site: Site) -> Iterator[Proposal]:
+    """The function's value for its argument in a formula that is written in the value: 1 - tanh(z)**2 for 1 - z**2."""
+    node = site.node
+    inner = _squared(node.right) if is_slope(node) else None
+    if inner is not None:
+        yield Proposal(parsed(f"1 - torch.tanh({ast.unparse(inner)}) ** 2"), "", 0.0, "tanh inside")
+        return
+    factors = factors_of(node)
+    texts = [ast.unparse(f) for f in factors]
+    for k, text in enumerate(texts):
+        if f"1 - {text}" in texts and not isinstance(factors[k], ast.Constant):
+            value = f"torch.sigmoid({text})"
+            rest = [f for f, own in zip(factors, texts, strict=True) if own not in (text, f"1 - {text}")]
+            yield Proposal(_product([*rest, parsed(value), parsed(f"1 - {value}")]), "", 0.0, "sigmoid inside")
+
+
+def _squared(node: ast.expr) -> ast.expr | None:
+    """x of x ** 2, x * x, square(x) and pow(x, 2)."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and constant(node.right) == 2:
+        return node.left
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return node.left if ast.unparse(node.left) == ast.unparse(node.right) else None
+    if not isinstance(node, ast.Call):
+        return None
+    name, inner = called(node), operand(node)
+    last = node.args[-1] if node.args else None
+    return inner if name == "square" or (name in ("pow", "power") and constant(last) == 2) else None
 
 
 def _in_part(factor: ast.expr, a: str) -> bool:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import call, parsed
+from compare.explain.syntax import call, constant, parsed
 
 INDICES = 6  # other indices of a loop that are looked at
 
@@ -56,6 +56,18 @@ def counterpart(site: Site) -> Iterator[Proposal]:
                 both.told = f"{ast.unparse(node)}; {ast.unparse(other)}"  # type: ignore[attr-defined]
                 new = ast.fix_missing_locations(ast.copy_location(both, node))
                 yield Proposal(new, "", 0.0 if type(op) is not type(node.op) else 0.4, f"and {text}")
+
+
+def guarded(site: Site) -> Iterator[Proposal]:
+    """`if k >= 1: x[k - 1] += v` for `x[k - 1] += v`, which adds to the last entry at k = 0."""
+    node = site.node
+    for index in _indices(node.target) if isinstance(node.target, ast.Subscript) else ():
+        if isinstance(index, ast.BinOp) and isinstance(index.op, ast.Sub) and constant(index.right) is not None:
+            test = ast.Compare(index.left, [ast.GtE()], [index.right])
+            only = ast.If(test, [node], [])
+            only.told = f"if {ast.unparse(test)}: {ast.unparse(node)}"  # type: ignore[attr-defined]
+            new = ast.fix_missing_locations(ast.copy_location(only, node))
+            yield Proposal(new, "", 0.0, f"if {ast.unparse(test)}")
 
 
 def _indices(node: ast.Subscript) -> list[ast.expr]:
