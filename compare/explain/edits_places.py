@@ -197,9 +197,9 @@ def comparison(site: Site) -> Iterator[Proposal]:
     if isinstance(node.ops[0], ops):
         for op in ops:
             if not isinstance(node.ops[0], op):
-                asked = site.inside(ast.If, ast.IfExp)
-                cost = 0.8 if asked or op in (ast.Eq, ast.NotEq) else 0.2
-                cause = "special_case" if asked else ""
+                asked, one = site.inside(ast.If, ast.IfExp), op in (ast.Eq, ast.NotEq)
+                cost = 0.8 if asked or one else 0.2
+                cause = "special_case" if asked or (one and _chosen_by(site)) else ""
                 yield Proposal(_compare(node, left, op(), right), cause, cost, f"{op.__name__}")
     if constant(right) is not None:
         for term in (*(t for t in site.reach.masks if ">" in t.text), *site.reach.derivatives):
@@ -207,6 +207,12 @@ def comparison(site: Site) -> Iterator[Proposal]:
             if ast.unparse(mask) != ast.unparse(node):
                 derivative = term.role == "derivative" and "where" in term.text
                 yield Proposal(mask, "wrong_activation_derivative" if derivative else "", 0.3, term.text)
+
+
+def _chosen_by(site: Site) -> bool:
+    """Whether a comparison chooses between the branches of `where`."""
+    above = site.place.parent
+    return isinstance(above, ast.Call) and ast.unparse(above.func).rpartition(".")[2] == "where"
 
 
 def _compare(node: ast.Compare, left: ast.expr, op: ast.cmpop, right: ast.expr) -> ast.expr:
