@@ -127,6 +127,41 @@ def by_n(x, c, square, var):
     return {"var": dvar, "square": dsquare}
 
 
+def summed_up(h):
+    graph = torch.tensor([0, 1, 1, 0, 1, 2])
+    pooled = torch.zeros(3, h.shape[1], dtype=h.dtype).index_add(0, graph, h)
+    return (pooled**2).sum(), {"pooled": pooled}
+
+
+def mean_for_a_sum(h, pooled):
+    graph = torch.tensor([0, 1, 1, 0, 1, 2])
+    sizes = torch.bincount(graph)
+    return {"pooled": 2 * pooled, "h": (2 * pooled)[graph] / sizes[graph].unsqueeze(1)}
+
+
+def transposed_entries(A):
+    dA = torch.zeros_like(A)
+    path = [0, 1, 1, 2, 0]
+    for t in range(1, 5):
+        dA[path[t], path[t - 1]] -= 1
+    return {"A": dA}
+
+
+def walked(A):
+    path = [0, 1, 1, 2, 0]
+    return -sum(A[path[t - 1], path[t]] for t in range(1, 5)), {}
+
+
+def grouped(x, c):
+    g = x.reshape(len(x), 2, -1)
+    return ((g.mean(2) ** 2) * c).sum(), {"g": g}
+
+
+def counted_along_one_axis(x, c, g):
+    m = x.shape[2]
+    return {"g": (2 * g.mean(2) * c / m)[:, :, None].expand_as(g)}
+
+
 def recurrent(x, h0, W):
     h1 = torch.tanh(x[0] + h0 @ W)
     h2 = torch.tanh(x[1] + h1 @ W)
@@ -319,7 +354,7 @@ MISTAKES = {  # forward, backward, inputs, the step, its cause, and what the rep
         "",
     ),
     "a sum of weights": (weighted, divided_by_how_many, drawn(x=(6, 4), W=(4, 3)), "z", "wrong_count", "w.sum()"),
-    "how many neighbours": (gathered, mean_of_neighbours_forgotten, drawn(h=(6, 4)), "m", "missing_factor", "count["),
+    "how many neighbours": (gathered, mean_of_neighbours_forgotten, drawn(h=(6, 4)), "m", "missing_mean", "count["),
     "the last entry for none": (
         cumulative,
         the_last_for_none,
@@ -335,6 +370,23 @@ MISTAKES = {  # forward, backward, inputs, the step, its cause, and what the rep
         "c",
         "derivative_at_wrong_place",
         "1 - torch.tanh(c) ** 2",
+    ),
+    "a mean for a sum over some": (summed_up, mean_for_a_sum, drawn(h=(6, 4)), "h", "mean_twice", "[graph]"),
+    "two indices exchanged": (
+        walked,
+        transposed_entries,
+        drawn(A=(3, 3)),
+        "A",
+        "wrong_index",
+        "dA[path[t - 1], path[t]]",
+    ),
+    "a count of one axis": (
+        grouped,
+        counted_along_one_axis,
+        drawn(x=(3, 6, 4), c=(3, 2)),
+        "g",
+        "wrong_count",
+        "g.shape[2]",
     ),
     "arrays of NumPy": (
         recurrent,

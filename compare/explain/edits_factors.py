@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from compare.explain.named import Term, plain
+from compare.explain.named import Term, counts, plain
 from compare.explain.site import Proposal, Site, is_slope
 from compare.explain.syntax import binary, constant, names, parsed
 
@@ -53,6 +53,7 @@ def factor(site: Site) -> Iterator[Proposal]:
             itself = term.text == reach.target  # d(s c)/ds holds c, and what was written s c
             slope = itself and term.text in {z for _, z in reach.activations.values()}  # a / z, as that of relu is
             cause = "wrong_activation_derivative" if slope else "wrong_operand" if itself else "missing_factor"
+            cause = "missing_mean" if counts(term.value) and not site.divides else cause
             yield Proposal(binary(node, ast.Div(), t), cause, here + cost + 0.4, f"/ {term.text}")
     for term in reach.unnamed if site.shape == reach.shape else ():
         new = binary(node, ast.Mult(), parsed(term.text))
@@ -109,6 +110,10 @@ def _cause(site: Site, term: Term, op: str) -> str:
     handed_on = is_slope(site.node) and term.role == "tensor"  # what arrives is left out, not a part of the slope
     if site.in_slope and not handed_on:
         return "wrong_activation_derivative"
+    if type(site.value) is int and site.reach.is_size(float(site.value)) and "**" not in term.text:
+        return "wrong_count"  # of what is counted, so many times as many
+    if (op == "/") != site.divides and counts(term.value):
+        return "missing_mean"
     if term.role == "size":
         if "**" in term.text:
             return "wrong_factor"

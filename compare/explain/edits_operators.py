@@ -12,7 +12,7 @@ from torch import Tensor
 from compare.explain.edits_calls import is_method
 from compare.explain.edits_places import cause_of_name
 from compare.explain.meaning import meaning
-from compare.explain.named import tensor
+from compare.explain.named import counts, tensor
 from compare.explain.site import Proposal, Site, is_slope, penalty
 from compare.explain.syntax import attribute, binary, constant, factors_of, method, names, negative
 
@@ -124,6 +124,8 @@ def transpose(site: Site) -> Iterator[Proposal]:
     elif site.in_arithmetic and (site.shape is None or len(site.shape) >= 2):
         if isinstance(site.place.parent, ast.Attribute) or constant(node) is not None:
             return
+        if isinstance(site.place.parent, ast.Subscript) and site.place.field == "value":
+            return  # its indices are exchanged instead
         if site.known and site.shape is None:
             return
         name = "T" if site.shape is None or len(site.shape) == 2 else "mT"
@@ -226,7 +228,7 @@ def too_many(site: Site, gone: ast.expr, op: ast.operator) -> str:
         return "mean_twice" if text not in site.reach.scalars or text in sizes or inverse else "wrong_factor"
     if isinstance(op, ast.Mult) and count:
         return "missing_mean" if text in sizes else "wrong_factor"
-    return "extra_derivative"
+    return "mean_twice" if isinstance(op, ast.Div) and counts(site.evaluated(gone)) else "extra_derivative"
 
 
 def _nothing(site: Site, factor: ast.expr) -> bool:

@@ -222,6 +222,15 @@ def _near(a: Tensor, b: Tensor) -> bool:
     return torch.allclose(a, b, rtol=ALIKE, atol=1e-300, equal_nan=False)
 
 
+def counts(value: Any) -> bool:
+    """Whether an array holds how many there are, as of the nodes of each graph: whole numbers from one on."""
+    if not isinstance(value, Tensor | np.ndarray) or value.ndim == 0:
+        return False
+    own = torch.as_tensor(value).double() if not torch.as_tensor(value).is_complex() else torch.zeros(1)
+    several = own.numel() > 1 and bool((own >= 1).all()) and bool((own == own.round()).all())
+    return several and bool((own > 1).any())
+
+
 def spreads(value: Tensor, over: Tensor) -> bool:
     """Whether a factor leaves the other's shape as it is."""
     same = all(v in (1, s) for v, s in zip(reversed(value.shape), reversed(over.shape), strict=False))
