@@ -207,6 +207,39 @@ def test_what_is_no_function_stays_as_it_is():
     assert explain_checked(report, lambda x: torch.tanh(x) * 2, torch.tanh, X) == report
 
 
+class Shifted(Function):
+    """Changes its input, and keeps what no process can be sent."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.mark_dirty(x)
+        ctx.kept = {object()}
+        x += 1
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    def backward(ctx, g):
+        return -g
+
+
+class Unreadable(Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 3.0
+
+    backward = staticmethod(lambda ctx, g: g)
+
+
+@pytest.mark.parametrize(
+    ("cls", "reference", "cause"),
+    [(Shifted, lambda x: x + 1, "sign"), (Unreadable, lambda x: 3 * x, "wrong_factor")],
+    ids=["in place", "a lambda"],
+)
+def test_odd_functions_are_told_from_what_can_be_seen(cls, reference, cause):
+    assert explained(cls, reference, X)["x"].cause == cause
+
+
 def test_one_call_checks_and_explains():
     assert compare.explain_function is explain_function
     cls, reference, inputs, name, cause, _ = MISTAKES["a number kept"]

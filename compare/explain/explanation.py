@@ -71,8 +71,8 @@ def explain(
     Each wrong step is mended by itself, the one nearest to J first. A cause is named only where its repair makes the
     step right under every condition looked at; the same mistake in other steps is told once, with all its lines. Edits
     of the backward run in a child process; the user's files are read, never changed. At most about `seconds` are spent.
-    `language` of the explanations: "en" or "pt". `bench` is where edits run in a process
-    that is a child. `custom` is a backward that autograd calls, in place of one that can be called itself.
+    `language` of the explanations: "en" or "pt". `bench` is where edits run in a process that is a child. `custom` is
+    a backward that autograd calls, in place of one that can be called itself.
     """
     wrong = [row for row in report.rows if row.verdict in WRONG]
     if not wrong:
@@ -84,12 +84,12 @@ def explain(
         searcher.start(seconds)
         deadline = max(started + seconds, time.monotonic() + min(LOADED * seconds, 2.0))
         like: dict[str, str] = {}
-        together: dict[str, Row] = _safely(
+        together: dict[str, Row] = safely(
             partial(at_once, [r for r in wrong if r.name != WHOLE], evidence, searcher, TOGETHER * seconds),
             dict[str, Row](),
         )
         raising = [row for row in wrong if row.name == WHOLE]
-        together |= _safely(partial(revived, raising, evidence, searcher, seconds), dict[str, Row]()) if raising else {}
+        together |= safely(partial(revived, raising, evidence, searcher, seconds), dict[str, Row]()) if raising else {}
         explained |= {n: in_language(language, r) for n, r in together.items()}
         explained |= {row.name: row for row in raising if row.name not in explained}
         wrong = [row for row in wrong if row.name not in explained]
@@ -102,14 +102,14 @@ def explain(
             found = replace(row, cause="unknown")  # unless there is time to find out
             if share > 0.05:
                 failed = replace(found, explanation="looking for its cause failed; please report this derivation")
-                found = _safely(partial(_explained, row, evidence, searcher, like, share), failed)
+                found = safely(partial(_explained, row, evidence, searcher, like, share), failed)
             too = [other for other in others if found.repair and other.name in searcher.mended]
             told = mended_at_once([found, *too])
             explained |= {n: in_language(language, r) for n, r in told.items()}
     return replace(report, rows=told_once([explained.get(row.name, row) for row in report.rows], like))
 
 
-def _safely(find: Callable[[], Found], instead: Found) -> Found:
+def safely(find: Callable[[], Found], instead: Found) -> Found:
     """What is found, or this instead where looking for it fails: that costs an explanation, never the verdict."""
     try:
         return find()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from compare.check.function import check_function
 from compare.check.report import Report, Row
 from compare.explain.bench import Bench
 from compare.explain.custom import Custom
-from compare.explain.explanation import SECONDS, WRONG, explain
+from compare.explain.explanation import SECONDS, WRONG, explain, safely
 from compare.explain.gathered import Evidence
 from compare.explain.program import NotReadable, plain_value, read
 
@@ -65,6 +65,21 @@ def explain_checked(
     cls = getattr(fn, "__self__", None)
     if not (isinstance(cls, type) and issubclass(cls, Function)):
         return report
+    explained = partial(_explained, seed=seed, seconds=seconds, language=language, bench=bench)
+    return safely(lambda: explained(report, cls, reference, inputs), report)
+
+
+def _explained(
+    report: Report,
+    cls: Any,
+    reference: Callable[..., Any],
+    inputs: Inputs,
+    *,
+    seed: int,
+    seconds: float,
+    language: str,
+    bench: Bench | None,
+) -> Report:
     with default_dtype(torch.float64):
         names = list(realise(inputs, next(iter(conditions(inputs, seed)))))
     derivation = _Derivation(cls, reference, names)
@@ -118,7 +133,7 @@ class _Derivation:
 
     def _saved(self, given: Mapping[str, Any]) -> tuple[_Context, list[Tensor | None]]:
         """The context as the forward leaves it, and what it returns."""
-        values = [given[n] for n in self.names]
+        values = [v.clone() if isinstance(v := given[n], Tensor) else v for n in self.names]  # it may change them
         context = _Context(len(values))
         with torch.no_grad():
             if self.cls.setup_context is Function.setup_context:
