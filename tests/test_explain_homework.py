@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.test_explain_forms import drawn
-from tests.told import explained, told
+from tests.told import assert_told, explained, told
 
 TEMPERATURE = 0.3
 
@@ -326,10 +326,7 @@ MISTAKES = {  # forward, backward, inputs, the step, its cause, and what the rep
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_named_and_mended(mistake):
-    forward, backward, inputs, step, cause, held = MISTAKES[mistake]
-    name, named, repair = told(forward, backward, inputs)
-    assert (name, named) == (step, cause)
-    assert held in repair
+    assert_told(MISTAKES[mistake])
 
 
 def test_a_size_that_is_a_number_here_is_not_told_as_a_number():

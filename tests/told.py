@@ -24,3 +24,11 @@ def told(forward, backward, inputs):
     """Name, cause and repair of the explained row nearest to J."""
     row = next(row for row in explained(forward, backward, inputs).rows if row.cause)
     return row.name, row.cause, row.repair.partition("  ->  ")[2]
+
+
+def assert_told(mistake):
+    """That a mistake is told: of (forward, backward, inputs) the step, its cause, and what the repair holds."""
+    forward, backward, inputs, step, cause, held = mistake
+    name, named, repair = told(forward, backward, inputs)
+    assert (name, named) == (step, cause)
+    assert held in repair

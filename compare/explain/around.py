@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from compare.explain.edits_calls import operand
+from compare.explain.facts import NOTHING, Facts
 from compare.explain.known import Known
 from compare.explain.pure import in_place
 from compare.explain.reach import Reach
@@ -36,15 +37,13 @@ class Around:
         target: str,
         inputs: frozenset[str],
         quantities: frozenset[str],
-        averages: frozenset[float] = frozenset(),
+        facts: Facts = NOTHING,
     ) -> None:
         self.trial, self.snapshots = trial, snapshots
         self.target, self.inputs, self.quantities = target, inputs, quantities
         self.traced = Traced(trial)
-        self.averages = averages
+        self.facts = facts
         self.decay: float | None = None
-        self.means: frozenset[float] = frozenset()
-        self.beside: frozenset[frozenset[str]] = frozenset()
         self.divisors = self._divisors()
 
     def value(self, place: Place, k: int, visit: int) -> tuple[Any, bool]:
@@ -85,8 +84,7 @@ class Around:
         nested: bool,
     ) -> Reach:
         reach = Reach(values, inputs, target, quantities, written, nested, self.trial.values)
-        reach.averages, reach.divisors, reach.decay = self.averages, self.divisors, self.decay
-        reach.means, reach.beside = self.means, self.beside
+        reach.facts, reach.divisors, reach.decay = self.facts, self.divisors, self.decay
         return reach
 
     def _divisors(self) -> frozenset[float]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compare.check.codec import unpack
 from compare.explain.candidate import Elsewhere
+from compare.explain.facts import Facts
 from compare.explain.mutants import mutants
 from compare.explain.program import Piece, Program
 from compare.explain.revive import Revival
@@ -68,8 +69,7 @@ class Bench:
         search.after = {name: expected.double() for name, expected in asked["after"].items()}
         search.floor, (search.flowing, search.off) = asked["floor"], asked["flowing"]
         search.together, search.decay = set(asked["together"]), asked["decay"]
-        search.averages, search.means = frozenset(asked["averages"]), frozenset(asked["means"])
-        search.beside = frozenset(map(frozenset, asked["beside"]))
+        search.facts = Facts.received(asked["facts"])
         self.found = search.find(asked["seconds"], asked["like"])
         answer = {
             "found": [_described(each) for each in self.found],
@@ -87,8 +87,7 @@ class Bench:
         self.trial = Trial(self.program, asked["values"])
         inputs, quantities = frozenset(asked["inputs"]), frozenset(asked["quantities"])
         search = Revival(self.trial, asked["expected"], inputs, quantities, list(asked["others"]))
-        search.floor, search.beside = asked["floor"], frozenset(map(frozenset, asked["beside"]))
-        search.averages, search.means = frozenset(asked["averages"]), frozenset(asked["means"])
+        search.floor, search.facts = asked["floor"], Facts.received(asked["facts"])
         self.found = search.find(asked["seconds"], [])
         return [_described(each) for each in self.found], {}
 

@@ -17,10 +17,21 @@ from torch import Tensor
 from compare.explain.around import SIMPLE, Around
 from compare.explain.candidate import Candidate, Elsewhere, disjoint
 from compare.explain.edits import EDITS
+from compare.explain.facts import NOTHING
 from compare.explain.influence import equal, moved, unchanged
 from compare.explain.numpy_style import in_numpy
 from compare.explain.reach import Reach
-from compare.explain.refused import apart, compared, elsewhere, layered, passed, position, returned, returns_all, tested
+from compare.explain.refused import (
+    apart,
+    elsewhere,
+    layered,
+    only_compared,
+    passed,
+    position,
+    returned,
+    returns_all,
+    tested,
+)
 from compare.explain.shown import Shown, where
 from compare.explain.site import Site
 from compare.explain.suspects import FEEDS, OPEN, SETTLED, SUSPECT, Suspects
@@ -71,10 +82,9 @@ class Candidates:
         self.off: list[Tensor] = []  # the gradients that are given wrong
         self.hint: Shown | None = None  # the first line that makes no gradient of the graph out of those that are
         self.floor = 0.0  # what rounding leaves of a gradient that is zero
-        self.averages: frozenset[float] = frozenset()  # numbers that the forward divides by
-        self.means: frozenset[float] = frozenset()  # and those of them that count the entries of a mean
-        self.beside: frozenset[frozenset[str]] = frozenset()  # pairs of quantities of which none leads to the other
+        self.facts = NOTHING  # what is known of the forward
         self.decay: float | None = None  # what the gradient lacks is this times the input itself
+        self.compared: set[int] = set()  # statements that make what is nowhere read but in comparisons
         self.together: set[str] = set()  # other wrong steps that the same edit has to mend
 
     def batches(self, like: list[str]) -> Iterator[list[Candidate]]:
@@ -141,8 +151,9 @@ class Candidates:
     def _sites(self) -> Iterator[tuple[Site, int, float]]:
         """The places that may be edited, with the number of their statement, and how far they are from the end."""
         allowed = self._allowed()
-        self.around = Around(self.trial, self.snapshots, self.target, self.inputs, self.quantities, self.averages)
-        self.around.decay, self.around.means, self.around.beside = self.decay, self.means, self.beside
+        self.compared = {k for k in allowed if only_compared(self.trial.statements, k)}
+        self.around = Around(self.trial, self.snapshots, self.target, self.inputs, self.quantities, self.facts)
+        self.around.decay = self.decay
         traced = self.around.traced
         for rank, k in enumerate(sorted(allowed, reverse=True)):
             statement = self.trial.statements[k]
@@ -170,7 +181,7 @@ class Candidates:
         if isinstance(place.parent, ast.Dict) and isinstance(place.node, ast.Name):
             far += 0.3 if self.target in self.inputs else 1.2  # what is returned is used elsewhere under its own name
         counted = "" if site.in_shape else position(place) or apart(place) or passed(place, self.trial.functions)
-        counted = counted or compared(place, self.trial.statements)
+        counted = counted or ("wrong_mask" if k in self.compared else "")
         for edit in EDITS:
             if not band[0] < edit.cost <= band[1] or not isinstance(place.node, edit.pattern):
                 continue

@@ -86,8 +86,10 @@ def _spread(site: Site, here: float) -> Iterator[Proposal]:
 def _by_chance(site: Site, term: Term, op: str) -> bool:
     """Whether a size may as well be a plain number: nothing is averaged, or nothing was divided by it before."""
     reach = site.reach
-    if term.role != "size" or site.in_index:
-        return term.role == "size"
+    if term.role != "size":
+        return False
+    if site.in_index:
+        return True
     if op == "/":
         return not reach.averaged(term.value) and not reach.averaged(term.value * _divisor(site))
     return term.value in {t.value for t in reach.numbers if t.role == "number"} and term.value not in reach.divisors
@@ -124,7 +126,7 @@ def _cause(site: Site, term: Term, op: str) -> str:
         divides = term.role == "number" and (op == "/") != site.divides
         if divides and site.reach.counts_too_few(term.value):
             return "wrong_count"
-        return "missing_mean" if divides and term.value in site.reach.means else "wrong_factor"
+        return "missing_mean" if divides and term.value in site.reach.facts.means else "wrong_factor"
     if term.role in ("written", "complement") and site.reach.slope(term.text):
         return "missing_activation_derivative"
     if term.role in ("tensor", "written", "complement") and _chooses(term.value):

@@ -33,8 +33,8 @@ def anew(site: Site) -> Iterator[Proposal]:
             first = ast.copy_location(ast.Assign(before.targets, before.value), loop.body[0])
             begun = ast.For(loop.target, loop.iter, [first, *loop.body], loop.orelse)
             head = ast.unparse(loop).partition("\n")[0]
-            begun.told = f"{head} {ast.unparse(first)}"  # type: ignore[attr-defined]  # `shown` reads it
-            yield Proposal(ast.copy_location(begun, loop), "", 0.0, f"begin {target.id}")
+            told = f"{head} {ast.unparse(first)}"
+            yield Proposal(ast.copy_location(begun, loop), "", 0.0, f"begin {target.id}", told)
 
 
 def counterpart(site: Site) -> Iterator[Proposal]:
@@ -53,9 +53,9 @@ def counterpart(site: Site) -> Iterator[Proposal]:
             for op in (ast.Sub(), ast.Add()) if isinstance(node.op, ast.Add) else (ast.Add(), ast.Sub()):
                 other = ast.fix_missing_locations(ast.copy_location(ast.AugAssign(target, op, node.value), node))
                 both = ast.If(ast.Constant(True), [node, other], [])
-                both.told = f"{ast.unparse(node)}; {ast.unparse(other)}"  # type: ignore[attr-defined]
+                told = f"{ast.unparse(node)}; {ast.unparse(other)}"
                 new = ast.fix_missing_locations(ast.copy_location(both, node))
-                yield Proposal(new, "", 0.0 if type(op) is not type(node.op) else 0.4, f"and {text}")
+                yield Proposal(new, "", 0.0 if type(op) is not type(node.op) else 0.4, f"and {text}", told)
 
 
 def guarded(site: Site) -> Iterator[Proposal]:
@@ -64,10 +64,9 @@ def guarded(site: Site) -> Iterator[Proposal]:
     for index in _indices(node.target) if isinstance(node.target, ast.Subscript) else ():
         if isinstance(index, ast.BinOp) and isinstance(index.op, ast.Sub) and constant(index.right) is not None:
             test = ast.Compare(index.left, [ast.GtE()], [index.right])
-            only = ast.If(test, [node], [])
-            only.told = f"if {ast.unparse(test)}: {ast.unparse(node)}"  # type: ignore[attr-defined]
-            new = ast.fix_missing_locations(ast.copy_location(only, node))
-            yield Proposal(new, "", 0.0, f"if {ast.unparse(test)}")
+            asked = f"if {ast.unparse(test)}"
+            new = ast.fix_missing_locations(ast.copy_location(ast.If(test, [node], []), node))
+            yield Proposal(new, "", 0.0, asked, f"{asked}: {ast.unparse(node)}")
 
 
 def _indices(node: ast.Subscript) -> list[ast.expr]:

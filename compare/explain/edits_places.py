@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
 from collections.abc import Iterator
 
 from compare.explain.named import plain
@@ -33,24 +32,7 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
                     yield Proposal(parsed(other), "wrong_operand", far, f"returned {other}")
             return
     if old in reach.scalars:
-        for term in (*reach.sizes, *reach.numbers):
-            if term.text != old and term.role in ("size", "constant", "number"):
-                if site.in_index and (".sum(" in term.text or "**" in term.text):
-                    continue
-                if any(isinstance(a, ast.If | ast.IfExp) and below is a.test for a, below in _steps(site)):
-                    continue  # a number in a test: true as well, and no mistake's name
-                count = term.role == "size" and reach.is_size(reach.scalars[old])
-                cause = "wrong_l2" if site.in_penalty else "wrong_count" if count else "wrong_factor"
-                cause = "wrong_index" if site.in_index else cause
-                far = 1.2 if "**" in term.text else 0.4 if term.role == "size" else 0.9
-                yield Proposal(parsed(term.text), cause, far, f"{old} {term.text}")
-        if reach.counted(old) and _divides(site):
-            yield Proposal(parsed(f"({old} - 1)"), "wrong_count", 0.6, f"{old} - 1")
-        if site.in_index:  # `de[i, j]` for `de[i, i]`
-            others = sorted(n for n in reach.counts if n != old and n.isidentifier() and not reach.counted(n))
-            yield from (Proposal(parsed(n), "wrong_index", 0.2, f"index {old} {n}") for n in others)
-        else:
-            yield from _of_another_kind(site, old)
+        yield from _another_number(site, old)
         return
     if old in reach.lists:
         yield from _another_list(site, old)
@@ -86,6 +68,29 @@ def name_replaced(site: Site) -> Iterator[Proposal]:
                 yield Proposal(parsed(term.text), "wrong_activation_derivative", 0.5, f"slope {old}")
 
 
+def _another_number(site: Site, old: str) -> Iterator[Proposal]:
+    """Another size, constant or number, one less than a count, another index; an array where a number stands."""
+    reach = site.reach
+    asked = any(isinstance(a, ast.If | ast.IfExp) and below is a.test for a, below in site.place.steps)
+    for term in (*reach.sizes, *reach.numbers) if not asked else ():  # in a test: true as well, and no mistake's name
+        if term.text == old or term.role not in ("size", "constant", "number"):
+            continue
+        if site.in_index and (".sum(" in term.text or "**" in term.text):
+            continue
+        count = term.role == "size" and reach.is_size(reach.scalars[old])
+        cause = "wrong_l2" if site.in_penalty else "wrong_count" if count else "wrong_factor"
+        cause = "wrong_index" if site.in_index else cause
+        far = 1.2 if "**" in term.text else 0.4 if term.role == "size" else 0.9
+        yield Proposal(parsed(term.text), cause, far, f"{old} {term.text}")
+    if reach.counted(old) and _divides(site):
+        yield Proposal(parsed(f"({old} - 1)"), "wrong_count", 0.6, f"{old} - 1")
+    if site.in_index:  # `de[i, j]` for `de[i, i]`
+        others = sorted(n for n in reach.counts if n != old and n.isidentifier() and not reach.counted(n))
+        yield from (Proposal(parsed(n), "wrong_index", 0.2, f"index {old} {n}") for n in others)
+    else:
+        yield from _of_another_kind(site, old)
+
+
 def _of_another_kind(site: Site, old: str) -> Iterator[Proposal]:
     """What has other axes, or none, where the whole expression has the right shape with it."""
     reach = site.reach
@@ -106,9 +111,9 @@ def _of_another_kind(site: Site, old: str) -> Iterator[Proposal]:
 
 
 def _divides(site: Site) -> bool:
-    """Whether a place is what something is divided by."""
+    """Whether a place is what something is divided by, in place too."""
     above = site.place.parent
-    return isinstance(above, ast.BinOp | ast.AugAssign) and isinstance(above.op, ast.Div) and site.place.field != "left"
+    return site.under(ast.Div) or (isinstance(above, ast.AugAssign) and isinstance(above.op, ast.Div))
 
 
 def _another_list(site: Site, old: str) -> Iterator[Proposal]:
@@ -129,12 +134,6 @@ def _multiplied(above: ast.AST) -> bool:
     if isinstance(above, ast.Call):
         return ast.unparse(above.func).rpartition(".")[2] in ("multiply", "mul")
     return isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult)
-
-
-def _steps(site: Site) -> Iterator[tuple[ast.AST, ast.AST]]:
-    """Each node above a place with the one below it."""
-    chain = (*site.place.above, site.node)
-    return itertools.pairwise(chain)
 
 
 def cause_of_name(site: Site, old: str, new: str) -> str:

@@ -30,10 +30,11 @@ def replaced(site: Site) -> Iterator[Proposal]:
         return
     if site.known and isinstance(site.value, int | float):
         cause = "wrong_axis" if shaping(site.place.parent) else "wrong_count"
-        sums = [t.text for t in reach.plain if t.value.ndim == 1 and bool((t.value >= 0).all())] if _below(site) else []
-        yield from (Proposal(parsed(f"{text}.sum()"), cause, -1.0, f"/ {text}.sum()") for text in sums)
-        if isinstance(site.value, int) and _below(site):
-            yield Proposal(binary(node, ast.Sub(), number(1, node)), cause, -1.0, f"{ast.unparse(node)} - 1")
+        if site.under(ast.Div, ast.FloorDiv):
+            sums = [t.text for t in reach.plain if t.value.ndim == 1 and bool((t.value >= 0).all())]
+            yield from (Proposal(parsed(f"{text}.sum()"), cause, -1.0, f"/ {text}.sum()") for text in sums)
+            if isinstance(site.value, int):
+                yield Proposal(binary(node, ast.Sub(), number(1, node)), cause, -1.0, f"{ast.unparse(node)} - 1")
         for size in (*reach.sizes, *(t for t in reach.numbers if t.role == "constant" and t.text in reach.counts)):
             if size.text != ast.unparse(node) and not isinstance(node, ast.UnaryOp):
                 away = BY_CHANCE if reach.averaged(float(site.value)) and not reach.averaged(size.value) else 0.0
@@ -75,14 +76,9 @@ def _operations(node: ast.expr) -> int:
 
 def _counts(site: Site) -> bool:
     """Whether a number stands where a count does: below a fraction's line, or in a call, or is a size itself."""
-    above = site.place.parent
-    return _below(site) or not isinstance(above, ast.BinOp) or site.reach.is_size(float(site.value))
-
-
-def _below(site: Site) -> bool:
-    """Whether a place is what something is divided by."""
-    above = site.place.parent
-    return isinstance(above, ast.BinOp) and isinstance(above.op, ast.Div | ast.FloorDiv) and site.place.field == "right"
+    if site.under(ast.Div, ast.FloorDiv) or not isinstance(site.place.parent, ast.BinOp):
+        return True
+    return site.reach.is_size(float(site.value))
 
 
 def shaping(node: ast.AST) -> bool:

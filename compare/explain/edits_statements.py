@@ -158,11 +158,11 @@ class _Storing(ast.NodeTransformer):
         return ast.copy_location(ast.Name(self.new, node.ctx), node) if node.id == self.old else node
 
 
-def _into(node: ast.Assign | ast.AugAssign, target: ast.expr) -> ast.stmt:
+def _into(node: ast.Assign | ast.AugAssign, target: ast.Name | ast.Attribute | ast.Subscript) -> ast.stmt:
     """The statement with another target."""
     if isinstance(node, ast.Assign):
         return ast.copy_location(ast.Assign([target], node.value), node)
-    return ast.copy_location(ast.AugAssign(target, node.op, node.value), node)  # type: ignore[arg-type]
+    return ast.copy_location(ast.AugAssign(target, node.op, node.value), node)
 
 
 def _keyed(target: ast.expr) -> bool:

@@ -43,7 +43,7 @@ def _divides_or_roots(site: Site) -> bool:
     above = site.place.parent
     if isinstance(above, ast.Call):
         return ast.unparse(above.func).rpartition(".")[2] in ("sqrt", "rsqrt", "log")
-    return isinstance(above, ast.BinOp) and isinstance(above.op, ast.Div) and site.place.field == "right"
+    return site.under(ast.Div)
 
 
 def _made_here(text: str, reach: Reach) -> bool:

@@ -80,18 +80,21 @@ def explain(
     started = time.monotonic()
     explained: dict[str, Row] = {}
     evidence = Evidence(forward, backward, inputs, [row.condition for row in wrong], seed, custom)
+    if custom is not None:  # the check calls it in ways that these observations do not
+        wrong = [row for row in wrong if evidence.shows(row.name)]
+        if not wrong:
+            return report
+    raised = next((row for row in wrong if row.name == WHOLE), None)
+    wrong = [row for row in wrong if row is not raised]
     with Searcher(backward, bench, forward, custom) as searcher:
         searcher.start(seconds)
         deadline = max(started + seconds, time.monotonic() + min(LOADED * seconds, 2.0))
         like: dict[str, str] = {}
-        together: dict[str, Row] = safely(
-            partial(at_once, [r for r in wrong if r.name != WHOLE], evidence, searcher, TOGETHER * seconds),
-            dict[str, Row](),
-        )
-        raising = [row for row in wrong if row.name == WHOLE]
-        together |= safely(partial(revived, raising, evidence, searcher, seconds), dict[str, Row]()) if raising else {}
+        together = safely(partial(at_once, wrong, evidence, searcher, TOGETHER * seconds), dict[str, Row]())
         explained |= {n: in_language(language, r) for n, r in together.items()}
-        explained |= {row.name: row for row in raising if row.name not in explained}
+        if raised is not None:
+            row = safely(partial(revived, raised, evidence, searcher, seconds), raised)
+            explained[WHOLE] = in_language(language, row)
         wrong = [row for row in wrong if row.name not in explained]
         for left, row in zip(range(len(wrong), 0, -1), wrong, strict=True):
             if row.name in explained:
@@ -166,18 +169,16 @@ def at_once(wrong: Sequence[Row], evidence: Evidence, searcher: Searcher, second
     return {}
 
 
-def revived(rows: Sequence[Row], evidence: Evidence, searcher: Searcher, seconds: float) -> dict[str, Row]:
+def revived(row: Row, evidence: Evidence, searcher: Searcher, seconds: float) -> Row:
     """The row of a backward that raises, with an edit after which it runs and is right in all it returns."""
     until = time.monotonic() + 0.6 * seconds
-    seen = next(
-        (found for c in evidence.order if (found := evidence.at(c)) is not None and WHOLE in found.invalid), None
-    )
+    every = (evidence.at(condition) for condition in evidence.order)
+    seen = next((found for found in every if found is not None and WHOLE in found.invalid), None)
     if seen is None or not seen.local:
-        return {}
+        return row
     others = list(evidence.others(seen.condition, time.monotonic() + 0.2 * seconds))
-    for repair in searcher.revivals(seen, others[:3], until - time.monotonic()):
-        return {row.name: mended(row, repair) for row in rows}
-    return {}
+    repairs = searcher.revivals(seen, others[:3], until - time.monotonic())
+    return mended(row, repairs[0]) if repairs else row
 
 
 def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str, str], seconds: float) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,8 +19,7 @@ from compare.check.function import check_function
 from compare.check.report import Report, Row
 from compare.explain.bench import Bench
 from compare.explain.custom import Custom
-from compare.explain.explanation import SECONDS, WRONG, explain, safely
-from compare.explain.gathered import Evidence
+from compare.explain.explanation import SECONDS, explain, safely
 from compare.explain.program import NotReadable, plain_value, read
 
 OUTPUT = "output"
@@ -65,43 +64,25 @@ def explain_checked(
     cls = getattr(fn, "__self__", None)
     if not (isinstance(cls, type) and issubclass(cls, Function)):
         return report
-    explained = partial(_explained, seed=seed, seconds=seconds, language=language, bench=bench)
-    return safely(lambda: explained(report, cls, reference, inputs), report)
+    rows = tuple(row for row in report.rows if not _told(row))
 
+    def explained() -> Report:
+        with default_dtype(torch.float64):
+            names = list(realise(inputs, next(iter(conditions(inputs, seed)))))
+        derivation = _Derivation(cls, reference, names)
+        return explain(
+            Report(rows),
+            derivation.forward,
+            derivation.backward,
+            inputs,
+            seed=seed,
+            seconds=seconds,
+            language=language,
+            bench=bench,
+            custom=derivation.custom,
+        )
 
-def _explained(
-    report: Report,
-    cls: Any,
-    reference: Callable[..., Any],
-    inputs: Inputs,
-    *,
-    seed: int,
-    seconds: float,
-    language: str,
-    bench: Bench | None,
-) -> Report:
-    with default_dtype(torch.float64):
-        names = list(realise(inputs, next(iter(conditions(inputs, seed)))))
-    derivation = _Derivation(cls, reference, names)
-    evidence = Evidence(derivation.forward, derivation.backward, inputs, [], seed)
-    seen = next((found for condition in evidence.order[:3] if (found := evidence.at(condition)) is not None), None)
-    if seen is None:
-        return report
-    wrong = {n for n, given in seen.given.items() if n in seen.local and not seen.alike(given, seen.local[n])}
-    wrong |= set(seen.invalid)
-    rows = tuple(row for row in report.rows if row.name in wrong and row.verdict in WRONG and not _told(row))
-    told = explain(
-        Report(rows),
-        derivation.forward,
-        derivation.backward,
-        inputs,
-        seed=seed,
-        seconds=seconds,
-        language=language,
-        bench=bench,
-        custom=derivation.custom,
-    )
-    by_name = {row.name: row for row in told.rows}
+    by_name = {row.name: row for row in safely(explained, report).rows}
     return replace(report, rows=tuple(by_name.get(row.name, row) for row in report.rows))
 
 
@@ -124,15 +105,14 @@ class _Derivation:
 
     def backward(self, **given: Any) -> dict[str, Any]:
         """dJ/dx of each input, by the backward of the function itself, and c."""
-        context, outputs = self._saved(given)
-        weights = [None if o is None else _weights(o, k) for k, o in enumerate(outputs)]
+        context, weights = self._handed(given)
         with torch.no_grad():
             found = self.cls.backward(context, *weights)
         gradients = dict(zip(self.names, found if isinstance(found, tuple) else (found,), strict=False))
         return gradients | {_name(k): c for k, c in enumerate(weights) if c is not None}
 
-    def _saved(self, given: Mapping[str, Any]) -> tuple[_Context, list[Tensor | None]]:
-        """The context as the forward leaves it, and what it returns."""
+    def _handed(self, given: Mapping[str, Any]) -> tuple[_Context, list[Tensor | None]]:
+        """What the backward is called with: the context as the forward leaves it, and the c of each output."""
         values = [v.clone() if isinstance(v := given[n], Tensor) else v for n in self.names]  # it may change them
         context = _Context(len(values))
         with torch.no_grad():
@@ -141,7 +121,7 @@ class _Derivation:
             else:
                 returned = self.cls.forward(*values)
                 self.cls.setup_context(context, tuple(values), returned)
-        return context, _outputs(returned)
+        return context, [None if o is None else _weights(o, k) for k, o in enumerate(_outputs(returned))]
 
     @cached_property
     def custom(self) -> Custom:
@@ -151,8 +131,7 @@ class _Derivation:
 
         def handed(values: Mapping[str, Any]) -> dict[str, Any]:
             """The context, and dJ/d(output) by the names that the backward has for them."""
-            context, outputs = self._saved(values)
-            weights = [None if o is None else _weights(o, k) for k, o in enumerate(outputs)]
+            context, weights = self._handed(values)
             kept = {n: v for n, v in vars(context).items() if plain_value(v)}
             return dict(zip(parameters, [kept, *weights], strict=False))
 

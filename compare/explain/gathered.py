@@ -18,6 +18,7 @@ from compare.explain.observe import Observation, observe
 from compare.explain.resized import resized
 
 CONDITIONS = 7  # besides the one at which a step is wrong, under which a repair has to hold
+FIRST = 3  # conditions at which a function's mistake is looked for
 SATURATING = 5.0  # scale of the values beyond which units saturate
 SPREAD = 0.2  # relative: how far inputs that are given as tensors are moved, so that nothing holds by chance
 
@@ -55,6 +56,13 @@ class Evidence:
         plain = self.at(every[0])  # where the check finds its convention as well
         self._presumed = set(plain.right) if plain is not None else set()
         self._right = self._presumed if fixed else set()
+
+    def shows(self, name: str) -> bool:
+        """Whether a gradient is wrong at the first conditions at which there is anything to see."""
+        seen = next((found for condition in self.order[:FIRST] if (found := self.at(condition)) is not None), None)
+        if seen is None:
+            return False
+        return name in seen.invalid or (name in seen.given and name in seen.local and name not in seen.right)
 
     def at(self, condition: Condition) -> Observation | None:
         """What this condition shows; None where the forward does not run there, or nothing is presupposed any more."""

@@ -63,5 +63,5 @@ def _mutant(trial: Trial, search: Search, candidate: Candidate) -> Found | None:
         value = gradient(result.get(search.target))
         if value is None or value.shape != search.expected.shape or not bool(torch.isfinite(value).all()):
             return None
-        lines = shown([(site.place, proposal.new) for site, proposal in candidate.changes], trial)
+        lines = shown(candidate.changes, trial)
         return Found(candidate.cause, candidate.key, lines, list(codes))

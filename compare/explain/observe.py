@@ -18,6 +18,7 @@ from compare.check.evaluate import traced
 from compare.check.hooks import Forward, Graph
 from compare.check.scale import Convention
 from compare.explain.custom import Custom
+from compare.explain.facts import Facts
 from compare.explain.named import tensor
 from compare.explain.paths import divisors, flowing, makers, node_of
 
@@ -59,6 +60,11 @@ class Observation:
         return divisors(self.graph.J)
 
     @functools.cached_property
+    def facts(self) -> Facts:
+        """What the graph shows of the forward."""
+        return Facts(self.averages, divisors(self.graph.J, counts=True), self._beside())
+
+    @functools.cached_property
     def flowing(self) -> tuple[list[Tensor], list[Tensor]]:
         """What autograd passes along each edge of the graph, given these deltas, and what is given wrong."""
         plain = flowing(self.graph, self._unscaled(self.given))
@@ -68,13 +74,7 @@ class Observation:
         # what is given wrong may be another's gradient, or is handed on
         return [each for each in every if not any(self.alike(each, g) for g in wrong)], wrong
 
-    @functools.cached_property
-    def means(self) -> frozenset[float]:
-        """How many entries there are in the means on the way to J."""
-        return divisors(self.graph.J, counts=True)
-
-    @functools.cached_property
-    def beside(self) -> frozenset[frozenset[str]]:
+    def _beside(self) -> frozenset[frozenset[str]]:
         """Pairs of quantities that stand side by side, as those of two towers do: what one makes needs no other."""
         made = {name: makers(tensor) for name, tensor in self.graph.quantities.items()}
         uses = {
@@ -173,7 +173,8 @@ def observe(
             own = frozenset(graph.inputs) & frozenset(graph.quantities)
             scale = convention.factors(usable, chained, graph.gradients, own)
             expected = graph.gradients({n: g / scale.get(n, 1.0) for n, g in usable.items()})
-            values = graph.values() | ({} if custom is None else custom.handed(graph.values()))
+            values = graph.values()
+            values |= {} if custom is None else custom.handed(values)
         except Exception:  # whatever a user's forward raises there: this condition shows nothing
             return None
     local = {n: g * scale.get(n, 1.0) for n, g in expected.items()}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from compare.explain.activations import ACTIVATIONS
+from compare.explain.facts import NOTHING
 from compare.explain.named import Named, Term, plain, spreads
 
 SPELT = 3  # ways to write a number that are tried
@@ -25,20 +26,18 @@ SEVERAL = 6  # counts along several axes that are looked at
 class Reach(Named):
     """The values that have a name at one point of a program."""
 
-    averages: frozenset[float] = frozenset()  # numbers that the forward divides by
-    means: frozenset[float] = frozenset()  # and those of them that count the entries of a mean
+    facts = NOTHING  # what is known of the forward
     divisors: frozenset[float] = frozenset()  # numbers that the program divides by
-    beside: frozenset[frozenset[str]] = frozenset()  # pairs of quantities of which none leads to the other
     decay: float | None = None  # of a penalty on the target that has no name in reach
 
     def relation(self, old: str, new: str) -> str:
         """As `Named.relation`; what stands side by side is no other layer's."""
         found = super().relation(old, new)
-        return "other" if found == "layer" and frozenset((plain(old), plain(new))) in self.beside else found
+        return "other" if found == "layer" and frozenset((plain(old), plain(new))) in self.facts.beside else found
 
     def averaged(self, size: float) -> bool:
         """Whether the forward divides by this number, as far as that is known."""
-        return any(abs(size - other) < 1e-6 * other for other in self.averages)
+        return any(abs(size - other) < 1e-6 * other for other in self.facts.averages)
 
     def counts_too_few(self, ratio: float) -> bool:
         """Whether the forward averages over so many times as many entries as the program divides by."""

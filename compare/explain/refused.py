@@ -20,8 +20,7 @@ VANISHING = 1e-13  # of what stood there: nothing but roundings
 
 def position(place: Place) -> str:
     """What a mistake of arithmetic is where it picks entries: in the bounds of a loop, an index or a comparison."""
-    chain = (*place.above, place.node)
-    for above, below in itertools.pairwise(chain):
+    for above, below in place.steps:
         if isinstance(above, ast.Call) and ast.unparse(above.func) == "range":
             return "some_samples"
         if isinstance(above, ast.If | ast.IfExp) and below is above.test:
@@ -35,8 +34,7 @@ def position(place: Place) -> str:
 
 def layered(site: Site) -> bool:
     """Whether a place picks a layer's entry: of a list of arrays of several shapes, or of a dictionary."""
-    chain = (*site.place.above, site.node)
-    picked = [a for a, below in itertools.pairwise(chain) if isinstance(a, ast.Subscript) and below is a.slice]
+    picked = [a for a, below in site.place.steps if isinstance(a, ast.Subscript) and below is a.slice]
     picks = picked[-1] if picked else site.node
     held = site.evaluated(picks.value) if isinstance(picks, ast.Subscript) else None
     if not isinstance(held, dict | list | tuple) or names(picks.slice) & STEPS:
@@ -54,8 +52,7 @@ def _compares(node: ast.AST) -> bool:
 
 def tested(place: Place) -> bool:
     """Whether a place stands in a comparison that a branch asks for: what is wrong there selects the wrong entries."""
-    chain = (*place.above, place.node)
-    asked = any(isinstance(a, ast.If | ast.IfExp) and below is a.test for a, below in itertools.pairwise(chain))
+    asked = any(isinstance(a, ast.If | ast.IfExp) and below is a.test for a, below in place.steps)
     return asked and any(isinstance(a, ast.Compare) for a in place.above)
 
 
@@ -70,15 +67,15 @@ def apart(place: Place) -> str:
     return ""
 
 
-def compared(place: Place, statements: Sequence[ast.stmt]) -> str:
-    """What a mistake is in what is nowhere read but in comparisons: it selects the wrong entries."""
-    top = place.above[0] if place.above else place.node
-    if not isinstance(top, ast.Assign) or not isinstance(top.targets[0], ast.Name) or top not in statements:
-        return ""
-    after = [node for statement in statements[statements.index(top) + 1 :] for node in ast.walk(statement)]
-    read = {id(n) for n in after if isinstance(n, ast.Name) and n.id == top.targets[0].id}
+def only_compared(statements: Sequence[ast.stmt], k: int) -> bool:
+    """Whether what a statement assigns is nowhere read after it but in comparisons."""
+    made = statements[k]
+    if not isinstance(made, ast.Assign) or not isinstance(made.targets[0], ast.Name):
+        return False
+    after = [node for statement in statements[k + 1 :] for node in ast.walk(statement)]
+    read = {id(n) for n in after if isinstance(n, ast.Name) and n.id == made.targets[0].id}
     within = {id(n) for each in after if isinstance(each, ast.Compare) for n in ast.walk(each)}
-    return "wrong_mask" if read and read <= within else ""
+    return bool(read) and read <= within
 
 
 def passed(place: Place, functions: Collection[str]) -> str:
@@ -161,8 +158,7 @@ def vanishes(site: Site, proposal: Proposal) -> bool:
 
 def elsewhere(place: Place, statement: ast.stmt, target: str) -> bool:
     """Whether a place belongs to another entry of the returned dictionary."""
-    chain = (*place.above, place.node)
-    for above, below in itertools.pairwise(chain):
+    for above, below in place.steps:
         if isinstance(above, ast.Dict) and below in above.values and returned(statement, target):
             key = above.keys[above.values.index(below)]
             if isinstance(key, ast.Constant) and isinstance(key.value, str):

@@ -6,6 +6,7 @@ import ast
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,7 @@ import torch
 from torch import Tensor
 
 from compare.explain.candidate import Candidate
-from compare.explain.search import CLOSE, ENOUGH, WINDOW, Applied, Found, Search
-from compare.explain.shown import shown
+from compare.explain.search import ENOUGH, WINDOW, Applied, Found, Search, near
 from compare.explain.site import Site
 from compare.explain.trial import RESULT, Trial, gradient, limited
 
@@ -114,36 +114,18 @@ class Revival(Search):
 
     def _attempt(self, candidate: Candidate) -> Found | None:
         with Applied(self, candidate) as codes:
-            if codes is None or not self._right(codes, self.wanted, self.floor):
+            everywhere = [(self.trial.values, self.wanted, self.floor), *self.elsewhere]
+            if codes is None or not all(self._right(codes, *at) for at in everywhere):
                 return None
-            here = self.trial.values
-            try:
-                for values, expected, floor in self.elsewhere:
-                    self.trial.values = values
-                    if not self._right(codes, expected, floor):
-                        return None
-            finally:
-                self.trial.values = here
-            lines = shown([(site.place, proposal.new) for site, proposal in candidate.changes], self.trial)
-            own = candidate.cause == candidate.edit.cause
-            says, diz = (candidate.edit.says, candidate.edit.diz) if own else ("", "")
-            return Found(candidate.cause, candidate.kind, lines, codes, says, diz)
+            return self._found(candidate, codes)
 
-    def _right(self, codes: list[Any], expected: Mapping[str, Tensor], floor: float) -> bool:
-        """Whether it runs, and every gradient that it returns is right."""
-        try:
-            result = self.trial.run(0, None, codes)
-        except Exception:  # an edited backward may raise anything, also that it took too long
-            return False
-        found = {n: gradient(v) for n, v in result.items() if n in expected} if isinstance(result, Mapping) else {}
-        for name, value in found.items():
-            wanted = expected[name].double()
-            if value is None or value.shape != wanted.shape:
-                return False
-            size = float(wanted.square().mean().sqrt()) if wanted.numel() else 0.0
-            if not bool(((value - wanted).abs() <= 10 * CLOSE * size + floor).all()):
-                return False
-        return bool(found)
+    def _right(
+        self, codes: list[CodeType | None], values: dict[str, Any], wanted: Mapping[str, Tensor], floor: float
+    ) -> bool:
+        """Whether it runs at these values, and every gradient that it returns is right."""
+        result = self._result(codes, values)
+        found = {n: gradient(v) for n, v in result.items() if n in wanted} if isinstance(result, Mapping) else {}
+        return bool(found) and all(near(value, wanted[name].double(), floor) for name, value in found.items())
 
 
 def _key(target: ast.expr) -> str:

@@ -60,8 +60,8 @@ class Search(Candidates):
                 )
                 second.upstream, second.after, second.floor = self.upstream, self.after, self.floor
                 second.flowing, second.off, second.smaller = self.flowing, self.off, self.smaller
-                second.averages, second.means, second.beside = self.averages, self.means, self.beside
-                before = shown([(site.place, proposal.new) for site, proposal in first.changes], self.trial)
+                second.facts = self.facts
+                before = shown(first.changes, self.trial)
                 found = second._round(time.monotonic() + share, [], pair=True)
                 found = [each for each in found if not opposite(before, each.key)]
             self.tried += second.tried
@@ -139,26 +139,30 @@ class Search(Candidates):
                 return None
             if any(vanishes(site, proposal) for site, proposal in candidate.changes):
                 return None
-            lines = shown([(site.place, proposal.new) for site, proposal in candidate.changes], self.trial)
-            own = candidate.cause == candidate.edit.cause  # else the cause's own words fit better
-            says, diz = (candidate.edit.says, candidate.edit.diz) if own else ("", "")
             general = all(self._holds(codes, other) for other in self.smaller)
-            return Found(candidate.cause, candidate.kind, lines, codes, says, diz, general=general)
+            return self._found(candidate, codes, general)
+
+    def _found(self, candidate: Candidate, codes: list[CodeType | None], general: bool = True) -> Found:
+        """A candidate as a repair, in words. Called with the edit in."""
+        lines = shown(candidate.changes, self.trial)
+        own = candidate.cause == candidate.edit.cause  # else the cause's own words fit better
+        says, diz = (candidate.edit.says, candidate.edit.diz) if own else ("", "")
+        return Found(candidate.cause, candidate.kind, lines, codes, says, diz, general=general)
 
     def _holds(self, codes: list[CodeType | None], other: Elsewhere) -> bool:
         """Whether a candidate is right at other values too."""
-        here, self.trial.values = self.trial.values, other.values
+        result = self._result(codes, other.values)
+        return isinstance(result, Mapping) and near(gradient(result.get(self.target)), other.expected, other.floor)
+
+    def _result(self, codes: list[CodeType | None], values: dict[str, Any]) -> Any:
+        """What an edited program returns at these values; None where it raises."""
+        here, self.trial.values = self.trial.values, values
         try:
-            result = self.trial.run(0, None, codes)
-            value = gradient(result.get(self.target)) if isinstance(result, Mapping) else None
+            return self.trial.run(0, None, codes)
         except Exception:  # an edited backward may raise anything, also that it took too long
-            return False
+            return None
         finally:
             self.trial.values = here
-        if value is None or value.shape != other.expected.shape:
-            return False
-        size = float(other.expected.square().mean().sqrt()) if value.numel() else 0.0
-        return bool(((value - other.expected).abs() <= 10 * CLOSE * size + other.floor).all())
 
     def _run(self, codes: list[CodeType | None], start: int, candidate: Candidate) -> Any:
         creates = candidate.edit.name in ("assign or add", "copy before changing", "swap the operator")
@@ -177,14 +181,7 @@ class Search(Candidates):
 
     def _harmless(self, result: Mapping[str, Any]) -> bool:
         """Whether the steps that were right, given their deltas, are right given the mended one."""
-        for name, expected in self.after.items():
-            value = gradient(result.get(name))
-            if value is None or value.shape != expected.shape:
-                return False
-            size = float(expected.square().mean().sqrt()) if expected.numel() else 0.0
-            if not bool(((value - expected).abs() <= 10 * CLOSE * size + self.floor).all()):
-                return False
-        return True
+        return all(near(gradient(result.get(name)), expected, self.floor) for name, expected in self.after.items())
 
     def _error(self, value: Tensor | None) -> float:
         if value is None or value.shape != self.expected.shape:
@@ -193,6 +190,14 @@ class Search(Candidates):
             return 0.0
         error = float((value - self.expected).abs().max())
         return error / self.size if self.size > 0 and error == error else (0.0 if error == 0 else float("inf"))
+
+
+def near(value: Tensor | None, expected: Tensor, floor: float) -> bool:
+    """Whether a gradient is right, but for rounding or for less than `floor`."""
+    if value is None or value.shape != expected.shape:
+        return False
+    size = float(expected.square().mean().sqrt()) if expected.numel() else 0.0
+    return bool(((value - expected).abs() <= 10 * CLOSE * size + floor).all())
 
 
 class Applied:

@@ -152,9 +152,7 @@ class Searcher:
             "values": seen.values,
             "inputs": sorted(seen.inputs),
             "quantities": sorted(seen.quantities),
-            "averages": sorted(seen.averages),
-            "means": sorted(seen.means),
-            "beside": sorted(tuple(sorted(pair)) for pair in seen.beside),
+            "facts": seen.facts.sent(),
             "floor": seen.floor,
         }
 

@@ -51,36 +51,19 @@ class Explain:
         rows = tuple(
             Row(name, verdict, condition=c, explanation=e, line=at) for name, verdict, c, e, at in data["rows"]
         )
-        if subject.kind == "function":
-            report = explain_checked(
-                Report(rows),
-                subject.parts["function"],
-                subject.parts["reference"],
-                subject.parts["inputs"],
-                seed=data["seed"],
-                seconds=data["seconds"],
-                language=data["language"],
-                bench=Bench(),
-            )
-            return _words(report), {}
+        limits = {"seconds": data["seconds"], "seed": data["seed"]}
+        here = limits | {"language": data["language"], "bench": Bench()}
+        parts = subject.parts
         if subject.kind == "layer":
-            given = {name: subject.parts[name] for name in ("y", "loss", "twin", "params")}
-            layer, x = subject.parts["layer"], subject.parts["x"]
-            report = explain_layer(Report(rows), layer, x, **given, seed=data["seed"], seconds=data["seconds"])
-            return _words(report), {}
-        backward = subject.parts["backward"]
-        if data["hand"]:
-            backward, _ = find_backward(load(data["hand"]), data["hand_name"])
-        report = explain(
-            Report(rows),
-            subject.parts["forward"],
-            backward,
-            subject.parts["inputs"],
-            seconds=data["seconds"],
-            seed=data["seed"],
-            language=data["language"],
-            bench=Bench(),
-        )
+            given = {name: parts[name] for name in ("y", "loss", "twin", "params")}
+            report = explain_layer(Report(rows), parts["layer"], parts["x"], **given, **limits)
+        elif subject.kind == "function":
+            report = explain_checked(Report(rows), parts["function"], parts["reference"], parts["inputs"], **here)
+        else:
+            backward = parts["backward"]
+            if data["hand"]:
+                backward, _ = find_backward(load(data["hand"]), data["hand_name"])
+            report = explain(Report(rows), parts["forward"], backward, parts["inputs"], **here)
         return _words(report), {}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compare.explain.site import Proposal, Site
 from compare.explain.syntax import Place
 from compare.explain.trial import RESULT, Trial
 
@@ -26,9 +27,10 @@ class Shown:
         return f"{self.file}:{self.line}  {self.old}  ->  {self.new or '(left out)'}"
 
 
-def shown(changes: Sequence[tuple[Place, Any]], trial: Trial) -> list[Shown]:
+def shown(edits: Sequence[tuple[Site, Proposal]], trial: Trial) -> list[Shown]:
     """Each changed piece that makes sense alone: an entry of a dictionary, or a statement. Called with the edits in."""
-    after = [_piece(place, new) for place, new in changes]
+    changes = [(site.place, proposal.new) for site, proposal in edits]
+    after = [proposal.told or _piece(site.place, proposal.new) for site, proposal in edits]
     for place, _ in changes:
         _put(place, place.node)
     before = [_piece(place, place.node) for place, _ in changes]
@@ -84,8 +86,7 @@ def _unit(place: Place) -> tuple[ast.AST, ast.expr | None] | None:
 
 
 def _text(node: ast.AST) -> str:
-    """A statement on one line; of a loop or branch, its head; what an edit says of itself."""
+    """A statement on one line; of a loop or branch, its head."""
     if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == RESULT:
         return f"return {ast.unparse(node.value)}"
-    told: str | None = getattr(node, "told", None)
-    return ast.unparse(node).partition("\n")[0] if told is None else told
+    return ast.unparse(node).partition("\n")[0]

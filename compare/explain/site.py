@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +38,7 @@ class Proposal:
     cause: str = ""  # where it is not the edit's own
     cost: float = 0.0
     key: str = ""
+    told: str = ""  # how the new statement is shown, where its first line does not say it
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,26 +135,21 @@ class Site:
         if any(isinstance(above, ast.Dict) for above in self.place.above) and own:
             return own  # what is returned for the step
         before = [self.reach.tensors[name] for name in self._assigned if name in self.reach.tensors]
-        if isinstance(self.statement, ast.AugAssign):
+        if isinstance(self.place.statement, ast.AugAssign):
             return {tuple(value.shape) for value in before}
         now = tensor(self.evaluated(self.top))
         return own | {tuple(value.shape) for value in (now, *before) if value is not None}
 
     @property
-    def statement(self) -> ast.stmt | None:
-        """The innermost statement that holds the place."""
-        return next((a for a in reversed(self.place.above) if isinstance(a, ast.stmt)), None)
-
-    @property
     def _assigned(self) -> list[str]:
         """What the statement assigns to."""
-        statement = self.statement
+        statement = self.place.statement
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         return [ast.unparse(target) for target in targets if target is not None]
 
     def fits(self, new: ast.expr) -> bool:
         """Whether the whole expression has a shape that it may have with something else here."""
-        statement = self.statement
+        statement = self.place.statement
         if self.top is self.node and not isinstance(statement, ast.AugAssign):
             return False
         self.place.put(new)
@@ -203,12 +198,17 @@ class Site:
     @cached_property
     def divides(self) -> bool:
         """Whether what surrounds the expression in its product is divided by it: a factor put in here makes less."""
-        chain, under = (*self.place.above, self.node), False
-        for above, below in reversed(list(itertools.pairwise(chain))):
+        under = False
+        for above, below in reversed(list(self.place.steps)):
             if not (isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mult | ast.Div)):
                 break
             under ^= isinstance(above.op, ast.Div) and below is above.right
         return under
+
+    def under(self, *ops: type[ast.operator]) -> bool:
+        """Whether the expression is the right side of such an operator: what something is divided by."""
+        above = self.place.parent
+        return isinstance(above, ast.BinOp) and isinstance(above.op, ops) and self.place.field == "right"
 
     @cached_property
     def in_slope(self) -> bool:
@@ -234,8 +234,7 @@ class Site:
     @cached_property
     def in_index(self) -> bool:
         """Whether the place says which entries are taken, not what they are taken from."""
-        chain = (*self.place.above, self.node)
-        return any(isinstance(a, ast.Subscript) and below is a.slice for a, below in itertools.pairwise(chain))
+        return any(isinstance(a, ast.Subscript) and below is a.slice for a, below in self.place.steps)
 
     @cached_property
     def measured(self) -> bool:
@@ -255,8 +254,7 @@ class Site:
     @cached_property
     def iterated(self) -> bool:
         """Whether the place says what a loop runs over."""
-        chain = (*self.place.above, self.node)
-        return any(isinstance(a, ast.For) and below is a.iter for a, below in itertools.pairwise(chain))
+        return any(isinstance(a, ast.For) and below is a.iter for a, below in self.place.steps)
 
     def inside(self, *kinds: type[ast.AST]) -> bool:
         """Whether the place lies below such a node in its statement."""

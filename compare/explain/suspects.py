@@ -209,7 +209,7 @@ class _Read(ast.NodeTransformer):
 
 def _statement(place: Place, top: ast.stmt) -> ast.stmt:
     """The innermost statement that holds a place."""
-    return next((s for s in (place.node, *reversed(place.above)) if isinstance(s, ast.stmt)), top)
+    return place.statement or top
 
 
 def _assigned(statement: ast.stmt) -> Iterator[tuple[ast.expr | None, ast.expr]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,6 +57,16 @@ class Place:
     field: str
     index: int | None
     above: tuple[ast.AST, ...]  # from the statement at the top down to the parent
+
+    @property
+    def steps(self) -> Iterator[tuple[ast.AST, ast.AST]]:
+        """Each node above with the one below it, down to the node itself."""
+        return itertools.pairwise((*self.above, self.node))
+
+    @property
+    def statement(self) -> ast.stmt | None:
+        """The innermost statement that the node is or stands in."""
+        return next((s for s in (self.node, *reversed(self.above)) if isinstance(s, ast.stmt)), None)
 
     def put(self, new: Any) -> None:
         """Set what stands here."""
