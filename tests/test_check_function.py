@@ -348,6 +348,7 @@ def test_the_float64_reference_stays_within_the_memory_allowed():
         (lambda x: (x, x), torch.sin, X, "returns 2 outputs and reference 1"),
         (lambda x: x, torch.add, {"a": normal(2), "b": normal(2)}, "does not take what reference takes"),
         (torch.sin, torch.sin, {}, "no floating tensor"),
+        (torch.sin, torch.sin, {"x": torch.zeros(0, 4)}, "no entry"),
     ],
 )
 def test_unusable_arguments_are_told_in_one_line(fn, reference, inputs, says):

@@ -10,6 +10,7 @@ from torch.autograd import Function
 import compare
 from compare import check_function
 from compare.check import positive, real
+from compare.cli import main
 from compare.explain.function import explain_checked, explain_function
 from compare.explain.service import explain_file
 
@@ -251,9 +252,10 @@ def test_one_call_checks_and_explains():
 
 FILE = """
 import torch
+from torch.autograd import Function
 from compare import real
 
-class Cube(torch.autograd.Function):
+class Cube(Function):
     @staticmethod
     def forward(ctx, x):
         ctx.save_for_backward(x)
@@ -279,4 +281,11 @@ def test_a_function_in_a_file_is_explained(tmp_path):
     report = check_function(inside["Cube"].apply, inside["reference"], inside["inputs"], seconds=0.2)
     row = explain_file(report, file, seconds=10.0)["x"]
     assert row.cause == "wrong_factor"
-    assert row.repair == "cube.py:14  'x': g * 2 * x ** 2  ->  'x': g * 3 * x ** 2"
+    assert row.repair == "cube.py:15  'x': g * 2 * x ** 2  ->  'x': g * 3 * x ** 2"
+
+
+def test_the_class_that_a_file_imports_is_none_that_it_defines(tmp_path, capsys):
+    file = tmp_path / "cube.py"
+    file.write_text(FILE)
+    assert main(["check", str(file), "--seconds", "1"]) == 1
+    assert "Repair: cube.py:15" in capsys.readouterr().out

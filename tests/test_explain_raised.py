@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import linecache
+
 import numpy as np
 import pytest
 import torch
@@ -105,3 +107,15 @@ def test_what_no_edit_mends_is_told_as_it_was_raised(backward):
     row = explained(net, backward, NET, seconds=4.0)["backward"]
     assert (row.verdict, row.cause, row.repair) == ("invalid", "", "")
     assert row.explanation.startswith("raised ")
+
+
+def test_a_long_backward_is_looked_at_where_it_raises():
+    lines = "".join(f"    t{i} = dz * {i}\n" for i in range(800))
+    source = f"def backward(x, W1, W2, y, z1, a1, z2):\n    dz = 2 * (z2 - y) / len(x)\n{lines}    dW = a1 @ dz\n"
+    inside: dict = {}
+    file = "<long>"
+    source += '    return {"z2": dz, "W2": dW}\n'
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    exec(compile(source, file, "exec"), inside)
+    row = explained(net, inside["backward"], NET, seconds=30.0)["backward"]
+    assert "dW = a1.T @ dz" in row.repair

@@ -48,8 +48,8 @@ def check_function(
     input whose gradient is not meant to be computed is detached in the reference. Where the float64 reference would
     take more than `max_bytes`, the first rows of the inputs stand for all.
 
-    Never raises on a mismatch. Raises ValueError where there is nothing to compare: no floating input, a reference
-    that does not run in float64, has no gradient or is random, different numbers of inputs or outputs.
+    Never raises on a mismatch. Raises ValueError where there is nothing to compare: no floating input or no entry, a
+    reference that does not run in float64, has no gradient or is random, different numbers of inputs or outputs.
     """
     return _Check(*_bound(fn, reference, inputs), seed, seconds, max_bytes).report()
 
@@ -128,6 +128,10 @@ class _Check:
         values = self._values(first)
         if not numbers(values):
             raise ValueError(f"inputs hold no floating tensor to differentiate for; got {', '.join(values) or 'none'}")
+        if not any(value.numel() for _, value in numbers(values)):
+            raise ValueError(
+                f"inputs hold no entry ({', '.join(values)}): nothing can be compared; give a row at least"
+            )
         try:
             with default_dtype(torch.float64):
                 call = self.exact(values)

@@ -78,6 +78,8 @@ def _named(module: ModuleType, name: str) -> Subject | None:
         return None
     beside = {part: _beside(module, name, thing, part) for part in (*LAYER_PARTS, "inputs", "reference")}
     if isinstance(thing, type) and issubclass(thing, torch.autograd.Function):
+        if thing.__module__.startswith("torch."):
+            return None  # `from torch.autograd import Function`
         complete = callable(beside["reference"]) and beside["inputs"] is not None
         parts = {"function": thing.apply, "reference": beside["reference"], "inputs": beside["inputs"]}
         return Subject("function", parts) if complete else None

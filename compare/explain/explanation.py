@@ -178,7 +178,7 @@ def revived(row: Row, evidence: Evidence, searcher: Searcher, seconds: float) ->
         return row
     others = list(evidence.others(seen.condition, time.monotonic() + 0.2 * seconds))
     repairs = searcher.revivals(seen, others[:3], until - time.monotonic())
-    return mended(row, repairs[0]) if repairs else row
+    return replace(mended(row, repairs[0]), line=row.line) if repairs else row  # what was raised says where
 
 
 def _explained(row: Row, evidence: Evidence, searcher: Searcher, like: dict[str, str], seconds: float) -> Row:

@@ -18,6 +18,7 @@ from compare.explain.search import ENOUGH, WINDOW, Applied, Found, Search, near
 from compare.explain.site import Site
 from compare.explain.trial import RESULT, Trial, gradient, limited
 
+NEAR = 60  # statements before the one that raises that are looked at
 ELSEWHERE = 1.5  # what a place costs that is not on the line that raises
 LONGER = 0.5  # share of the time until the first repair that is spent on others
 
@@ -106,7 +107,8 @@ class Revival(Search):
         return next((key for key in keys if key in self.wanted), "")
 
     def _allowed(self) -> list[int]:
-        return list(range(self.stops + 1))
+        helpers = range(min(self.trial.helpers, self.stops))
+        return [*helpers, *range(max(self.stops - NEAR, len(helpers)), self.stops + 1)]
 
     def _sites(self) -> Iterator[tuple[Site, int, float]]:
         for site, k, _ in super()._sites():
