@@ -10,7 +10,7 @@ from torch import Tensor
 
 from compare.explain.named import tensor
 from compare.explain.site import Proposal, Site
-from compare.explain.syntax import attribute, call, constant, method, number, parsed
+from compare.explain.syntax import attribute, call, constant, method, names, number, parsed
 
 REDUCTIONS = (
     "sum",
@@ -216,8 +216,10 @@ def wrap(site: Site) -> Iterator[Proposal]:
         return
     if site.known and site.shape is None:
         return
+    slope = site.in_slope or site.reach.target in names(node)  # that of a softplus is a sigmoid
+    applied = "wrong_activation_derivative" if slope else "wrong_operand"
     for name in ("sigmoid", "tanh", "exp", "log", "sqrt", "sign"):
-        cause = "wrong_l2" if site.in_penalty else "wrong_activation_derivative"
+        cause = "wrong_l2" if site.in_penalty else applied
         yield Proposal(call(parsed(f"torch.{name}"), node), cause, 0.3, name)
     yield Proposal(call(parsed("torch.softmax"), node, number(-1, node)), "wrong_operand", 0.2, "softmax")
     for power in (2, 3, -1):

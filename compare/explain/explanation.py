@@ -271,7 +271,9 @@ def _repaired(
         if searcher.harmless(which, row.name, seen) and all(searcher.holds(which, row.name, o) for o in others):
             searcher.mended = mends[which]
             like[row.name] = repair["key"]
-            better = exchanged([seen, *others], row.name) or lower_precision([seen, *others], row.name)
+            better = lower_precision([seen, *others], row.name)
+            if better is None and repair["cause"] != "wrong_index":
+                better = exchanged([seen, *others], row.name)
             doubtful = repair["cause"] in IN_DOUBT and not _tests(repair)
             if better is None and doubtful:
                 better = nearly([seen, *others], row.name)

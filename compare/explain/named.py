@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,16 +119,20 @@ class Named:
     def activations(self) -> dict[str, tuple[str, str]]:
         """{a: (function, z)} for each quantity that is a known function of another."""
         found: dict[str, tuple[str, str]] = {}
-        known = [n for n in self.tensors if plain(n) in self.quantities]
-        for a, z in itertools.permutations(known, 2):
-            out, pre = self.tensors[a], self.tensors[z]
-            if a in found or a in self.inputs or out.shape != pre.shape or not out.numel():
-                continue
-            few, some = pre.reshape(-1)[:GLANCE], out.reshape(-1)[:GLANCE]
-            for name, activation in ACTIVATIONS.items():
-                if _near(activation.function(few), some) and _near(activation.function(pre), out):
-                    found[a] = (name, z)
-                    break
+        alike: dict[torch.Size, list[str]] = defaultdict(list)
+        for name, value in self.tensors.items():
+            if plain(name) in self.quantities and value.numel():
+                alike[value.shape].append(name)
+        for known in alike.values():
+            few = torch.stack([self.tensors[n].reshape(-1)[:GLANCE] for n in known])
+            made = torch.stack([activation.function(few) for activation in ACTIVATIONS.values()])
+            near = torch.isclose(made[:, :, None], few, rtol=ALIKE, atol=1e-300).all(-1)  # by function, z and a
+            for a, z, function in near.permute(2, 1, 0).nonzero().tolist():
+                out, pre, name = known[a], known[z], list(ACTIVATIONS)[function]
+                if a == z or out in found or out in self.inputs:
+                    continue
+                if _near(ACTIVATIONS[name].function(self.tensors[pre]), self.tensors[out]):
+                    found[out] = (name, pre)
         return found
 
     def counted(self, name: str) -> bool:

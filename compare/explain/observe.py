@@ -66,13 +66,14 @@ class Observation:
 
     @functools.cached_property
     def flowing(self) -> tuple[list[Tensor], list[Tensor]]:
-        """What autograd passes along each edge of the graph, given these deltas, and what is given wrong."""
+        """What autograd passes along each edge of the graph, given these deltas, or should be given; what is wrong."""
         plain = flowing(self.graph, self._unscaled(self.given))
         factors = {f for f in self.scale.values() if f != 1.0}
         every = plain + [f * each for f in sorted(factors) for each in plain]
-        wrong = [g for n, g in self.given.items() if n in self.local and n not in self.right]
+        off = {n: g for n, g in self.given.items() if n in self.local and n not in self.right}
+        every += [self.local[n] for n in off]  # what adds up from several edges is none of them
         # what is given wrong may be another's gradient, or is handed on
-        return [each for each in every if not any(self.alike(each, g) for g in wrong)], wrong
+        return [each for each in every if not any(self.alike(each, g) for g in off.values())], list(off.values())
 
     def _beside(self) -> frozenset[frozenset[str]]:
         """Pairs of quantities that stand side by side, as those of two towers do: what one makes needs no other."""

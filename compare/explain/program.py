@@ -23,6 +23,7 @@ from compare.explain.pure import BUILTINS, MODULES, impure
 
 MAX_LINES = 2000  # of one function; beyond, its numbers alone are looked at
 MAX_HELPERS = 20
+MAX_DEPTH = 8  # of collections in one another
 
 
 class NotReadable(ValueError):
@@ -54,7 +55,7 @@ class Program:
 def read(function: Callable[..., Any], forward: Callable[..., Any] | None = None, context: str = "") -> Program:
     """The program of a backward. Raises NotReadable where its source is missing, not its own, or not pure.
 
-    Among its constants are the numbers that both the forward and the module of the backward know by one name.
+    Among its constants are the data that both the forward and the module of the backward know by one name.
     """
     plain = function if isinstance(function, FunctionType) else getattr(function, "__func__", None)
     if not isinstance(plain, FunctionType):
@@ -146,28 +147,33 @@ def _gather(
 
 
 def _numbers(forward: Callable[..., Any] | None, backward: FunctionType) -> dict[str, Any]:
-    """The plain numbers by whose names the forward computes, where the backward could name them as well."""
+    """The data by whose names the forward computes, where the backward could name them as well."""
     if not isinstance(forward, FunctionType):
         return {}
-    named = {n: forward.__globals__.get(n) for n in forward.__code__.co_names}
-    numbers = {n: v for n, v in named.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-    return {n: v for n, v in numbers.items() if backward.__globals__.get(n) == v}
+    named = {n: (forward.__globals__.get(n), backward.__globals__.get(n)) for n in forward.__code__.co_names}
+    data = {n: own for n, (other, own) in named.items() if not isinstance(own, bool | str | None) and _same(own, other)}
+    return {n: v for n, v in data.items() if plain_value(v)}
 
 
 def _put(table: dict[str, Any], name: str, value: Any) -> None:
-    if name in table and table[name] is not value and table[name] != value:
-        raise NotReadable(f"{name} means two things")
+    raise_if(not _same(table.get(name, value), value), f"{name} means two things")
     table[name] = value
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether two values are one, or equal numbers or strings."""
+    return value is other or (isinstance(value, str | int | float) and type(other) is type(value) and other == value)
 
 
 def _library(function: FunctionType) -> bool:
     return (function.__module__ or "").partition(".")[0] in ("torch", "numpy", "math")
 
 
-def plain_value(value: Any) -> bool:
-    """Whether a value is one that an edit cannot change for others: numbers, strings, tensors, tuples of them."""
-    if isinstance(value, tuple):
-        return all(plain_value(entry) for entry in value)
+def plain_value(value: Any, depth: int = 0) -> bool:
+    """Whether a value is data alone, of which each run has a copy: numbers, strings, tensors, collections of them."""
+    if isinstance(value, tuple | list | dict):
+        entries = [*value, *value.values()] if isinstance(value, dict) else value
+        return depth < MAX_DEPTH and all(plain_value(entry, depth + 1) for entry in entries)
     return value is None or isinstance(
         value, bool | int | float | str | torch.Tensor | torch.dtype | np.ndarray | np.generic
     )

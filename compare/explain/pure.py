@@ -95,6 +95,7 @@ STATEMENTS = (
     ast.AugAssign,
     ast.AnnAssign,
     ast.For,
+    ast.While,
     ast.If,
     ast.Expr,
     ast.Return,

@@ -51,6 +51,8 @@ class Suspects:
         if isinstance(place.parent, ast.Dict):
             return SUSPECT  # what is returned for the step itself, maybe another's gradient
         at = _statement(place, statement)
+        if place.node is at and _stores(at):
+            return SUSPECT  # whatever is right is lost where it overwrites what was there
         handed = self.handed.get(id(at), [])
         if handed and not any(handed):
             return SETTLED
@@ -210,6 +212,13 @@ class _Read(ast.NodeTransformer):
 def _statement(place: Place, top: ast.stmt) -> ast.stmt:
     """The innermost statement that holds a place."""
     return place.statement or top
+
+
+def _stores(statement: ast.stmt) -> bool:
+    """Whether a statement changes an entry of an array, or adds to a name."""
+    if isinstance(statement, ast.Assign):
+        return any(isinstance(target, ast.Subscript) for target in statement.targets)
+    return isinstance(statement, ast.AugAssign)
 
 
 def _assigned(statement: ast.stmt) -> Iterator[tuple[ast.expr | None, ast.expr]]:
