@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from compare.explain.pure import BUILTINS, MODULES, impure
+from compare.explain.syntax import base
 
 MAX_LINES = 2000  # of one function; beyond, its numbers alone are looked at
 MAX_HELPERS = 20
@@ -61,13 +62,13 @@ def read(function: Callable[..., Any], forward: Callable[..., Any] | None = None
     if not isinstance(plain, FunctionType):
         raise NotReadable("it is no plain function")
     raise_if(hasattr(plain, "__wrapped__"), "it is wrapped by a decorator")
-    pieces: dict[str, tuple[Any, Piece]] = {}
-    modules: dict[str, str] = {}
-    constants: dict[str, Any] = {}
     main = _piece(plain)
-    _gather(plain, main, pieces, modules, constants, context)
-    constants = _numbers(forward, plain) | constants
-    return Program(main, tuple(piece for _, piece in reversed(pieces.values())), modules, constants, context)
+    gathered = _Gathered(plain)
+    gathered.function(plain, main, context)
+    called = [piece for value, piece in reversed(gathered.pieces.values()) if isinstance(value, FunctionType)]
+    tables = [piece for value, piece in reversed(gathered.pieces.values()) if not isinstance(value, FunctionType)]
+    constants = _numbers(forward, plain) | gathered.constants
+    return Program(main, (*called, *tables), gathered.modules, constants, context)
 
 
 def raise_if(condition: bool, reason: str) -> None:
@@ -88,62 +89,116 @@ def _piece(function: FunctionType) -> Piece:
 
 def definition(piece: Piece) -> ast.FunctionDef:
     """The function's syntax tree with the line numbers of its file, without decorators."""
+    node = statement(piece)
+    if not isinstance(node, ast.FunctionDef):
+        raise NotReadable("its source is no single function")
+    return node
+
+
+def statement(piece: Piece) -> ast.FunctionDef | ast.Assign:
+    """A function's syntax tree, or that of a table of functions, with the line numbers of its file."""
     try:
         tree = ast.parse(piece.source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise NotReadable("its source cannot be parsed") from error
     node = tree.body[0] if tree.body else None
-    if len(tree.body) != 1 or not isinstance(node, ast.FunctionDef):
+    if len(tree.body) != 1 or not isinstance(node, ast.FunctionDef | ast.Assign):
         raise NotReadable("its source is no single function")
     ast.increment_lineno(node, piece.line - 1)
-    node.decorator_list = []
+    if isinstance(node, ast.FunctionDef):
+        node.decorator_list = []
     return node
 
 
-def _gather(
-    function: FunctionType,
-    piece: Piece,
-    pieces: dict[str, tuple[Any, Piece]],
-    modules: dict[str, str],
-    constants: dict[str, Any],
-    context: str = "",
-) -> None:
-    """Check one function and all that it calls, and collect what they need."""
-    node = definition(piece)
-    raise_if(node.name != function.__name__, "its source is that of another function")
-    reason = impure(node, context)
-    raise_if(bool(reason), reason)
-    outside = dict(function.__globals__)
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            outside[name] = cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-    for name in sorted(set(_free_names(node))):
-        if name not in outside:
+class _Gathered:
+    """What a backward and all that it calls need of what stands outside of them."""
+
+    def __init__(self, backward: FunctionType) -> None:
+        self.backward = backward
+        self.pieces: dict[str, tuple[Any, Piece]] = {}  # functions, and tables of functions
+        self.modules: dict[str, str] = {}
+        self.constants: dict[str, Any] = {}
+
+    def function(self, function: FunctionType, piece: Piece, context: str = "") -> None:
+        """Check one function and all that it calls, and collect what they need."""
+        node = definition(piece)
+        raise_if(node.name != function.__name__, "its source is that of another function")
+        outside = dict(function.__globals__)
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                outside[name] = cell.cell_contents
+            except ValueError:  # not assigned yet
+                continue
+        self._checked(node, outside, function, context)
+
+    def _checked(self, node: ast.stmt, outside: dict[str, Any], function: FunctionType, context: str = "") -> None:
+        reason = impure(node, context)
+        raise_if(bool(reason), reason)
+        for name in sorted(set(_free_names(node))):
+            if name in outside:
+                self._named(name, outside[name], function)
+                continue
             raise_if(name not in BUILTINS and not hasattr(builtins, name), f"{name} is not defined")
             raise_if(name not in BUILTINS, f"{name}() may have side effects")
-            continue
-        value = outside[name]
+
+    def _named(self, name: str, value: Any, function: FunctionType) -> None:
+        """What a name stands for, which `function` reads."""
         if isinstance(value, ModuleType):
             raise_if(value.__name__ not in MODULES, f"module {name} is not known to be free of side effects")
-            _put(modules, name, value.__name__)
+            _put(self.modules, name, value.__name__)
         elif isinstance(value, FunctionType) and not _library(value):
-            if name in pieces or value is function:
-                raise_if(name in pieces and pieces[name][0] is not value, f"two functions are called {name}")
-                continue
-            raise_if(len(pieces) >= MAX_HELPERS, "it calls too many functions")
+            if value is self.backward:
+                return
             raise_if(value.__name__ != name, f"{name} is another name of {value.__name__}")
-            helper = _piece(value)
-            pieces[name] = (value, helper)
-            _gather(value, helper, pieces, modules, constants)
+            if (piece := self._new(name, value, _piece)) is not None:
+                self.function(value, piece)
         elif callable(value) and not isinstance(value, type):
             path = f"{getattr(value, '__module__', None) or 'torch'}.{getattr(value, '__name__', '')}"
             raise_if(path.rpartition(".")[0] not in MODULES, f"{name}() may have side effects")
-            _put(modules, name, path)
-        else:
-            raise_if(not plain_value(value), f"{name} is a value of type {type(value).__name__}")
-            _put(constants, name, value)
+            _put(self.modules, name, path)
+        elif plain_value(value):
+            _put(self.constants, name, value)
+        elif (piece := self._new(name, value, lambda _: _table(function, name))) is not None:
+            self._checked(statement(piece), function.__globals__, function)
+
+    def _new(self, name: str, value: Any, piece: Callable[[Any], Piece]) -> Piece | None:
+        """The source of a function or table that is met for the first time."""
+        if name in self.pieces:
+            raise_if(self.pieces[name][0] is not value, f"two functions are called {name}")
+            return None
+        raise_if(len(self.pieces) >= MAX_HELPERS, "it calls too many functions")
+        self.pieces[name] = (value, piece(value))
+        return self.pieces[name][1]
+
+
+def _table(function: FunctionType, name: str) -> Piece:
+    """Where the module of a function assigns a list or dictionary, of functions, that it never changes."""
+    value = function.__globals__.get(name)
+    raise_if(not isinstance(value, list | tuple | dict), f"{name} is a value of type {type(value).__name__}")
+    try:
+        lines, _ = inspect.findsource(function)
+        tree = ast.parse("".join(lines))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise NotReadable("its source cannot be read") from error
+    stores = [n for n in ast.walk(tree) if isinstance(n, ast.stmt) and name in _changed(n)]
+    node = stores[0] if len(stores) == 1 else None
+    if not isinstance(node, ast.Assign) or node not in tree.body or len(node.targets) != 1 or node.end_lineno is None:
+        raise NotReadable(f"{name} is not assigned once and for all")
+    source = "".join(lines[node.lineno - 1 : node.end_lineno])
+    return Piece(source, Path(inspect.getsourcefile(function) or "").name, node.lineno)
+
+
+def _changed(node: ast.stmt) -> set[str]:
+    """The names that a statement assigns, or changes entries or attributes of."""
+    if isinstance(node, ast.Expr):  # `TABLE.update(...)`
+        called = node.value.func if isinstance(node.value, ast.Call) else node.value
+        return {base(called)} if isinstance(called, ast.Attribute) else set()
+    targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else [getattr(node, "target", None)]
+    return {base(each) for target in targets if target is not None for each in _parts(target)}
+
+
+def _parts(target: ast.expr) -> list[ast.expr]:
+    return [p for e in target.elts for p in _parts(e)] if isinstance(target, ast.Tuple | ast.List) else [target]
 
 
 def _numbers(forward: Callable[..., Any] | None, backward: FunctionType) -> dict[str, Any]:
@@ -179,8 +234,8 @@ def plain_value(value: Any, depth: int = 0) -> bool:
     )
 
 
-def _free_names(node: ast.FunctionDef) -> Iterator[str]:
-    """Names that the function reads and does not bind itself, nested functions included."""
+def _free_names(node: ast.stmt) -> Iterator[str]:
+    """Names that a function, or a table, reads and does not bind itself, nested functions included."""
     bound = {a.arg for n in ast.walk(node) if isinstance(n, ast.arguments) for a in _all_arguments(n)}
     bound |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     bound |= {n.name for n in ast.walk(node) if isinstance(n, ast.FunctionDef) and n is not node}

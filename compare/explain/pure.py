@@ -109,8 +109,8 @@ STATEMENTS = (
 REFUSED = (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
 
 
-def impure(function: ast.FunctionDef, context: str = "") -> str:
-    """Why a function is not on the list of pure ones; empty where it is. What `context` holds may be read."""
+def impure(function: ast.stmt, context: str = "") -> str:
+    """Why a function, or a table of functions, is not pure; empty where it is. What `context` holds may be read."""
     for node in ast.walk(function):
         if isinstance(node, ast.stmt) and not isinstance(node, STATEMENTS):
             return f"line {node.lineno}: {type(node).__name__.lower()} statements are not followed"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compare.explain.program import Program, definition
+from compare.explain.program import Program, definition, statement
 from compare.explain.pure import BUILTINS, in_place
 from compare.explain.syntax import base, names
 
@@ -55,7 +55,7 @@ class Trial:
         warnings.simplefilter("ignore")
         self.values = dict(values)
         main = _Literal().visit(definition(program.main))
-        helpers = [definition(piece) for piece in program.helpers]
+        helpers = [statement(piece) for piece in program.helpers]
         self.files = {id(helper): piece.file for helper, piece in zip(helpers, program.helpers, strict=True)}
         self.file = program.main.file
         self.main = main
