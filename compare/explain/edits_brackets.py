@@ -55,9 +55,15 @@ def bracket(site: Site) -> Iterator[Proposal]:
     if isinstance(node.op, ast.Mult) and isinstance(left, ast.Call) and len(left.args) == 1:
         inner = binary(left.args[0], ast.Mult(), right)
         yield Proposal(ast.copy_location(ast.Call(left.func, [inner], left.keywords), node), "", 0.4, "f(a b)")
-    product = isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mult | ast.Div)
-    if isinstance(node.op, ast.Add | ast.Sub) and product:
-        yield Proposal(binary(binary(left, node.op, right.left), right.op, right.right), "", 0.2, "(a + b) c")
+    if isinstance(node.op, ast.Add | ast.Sub):
+        tail: list[ast.BinOp] = []
+        while isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mult | ast.Div):
+            tail.append(right)
+            right = right.left
+            made = binary(left, node.op, right)
+            for factor in reversed(tail):
+                made = binary(made, factor.op, factor.right)
+            yield Proposal(made, "", 0.2, "(a + b) c" + " d" * (len(tail) - 1))
 
 
 def _through(node: ast.BinOp) -> Iterator[Proposal]:

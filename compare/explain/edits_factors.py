@@ -65,6 +65,20 @@ def factor(site: Site) -> Iterator[Proposal]:
             yield Proposal(binary(node, ast.Mult(), t), _cause(site, term, "*"), here + 0.9, f"* {term.text}{at}")
 
 
+def scaled(site: Site) -> Iterator[Proposal]:
+    """x = x / m + v for x += v: a factor of what was added up before."""
+    node, reach = site.node, site.reach
+    if not isinstance(node.op, ast.Add | ast.Sub):
+        return
+    before = parsed(ast.unparse(node.target))
+    for term in (*reach.sizes, *(t for t in reach.numbers if t.role == "constant")):
+        for op, sign in ((ast.Div(), "/"), (ast.Mult(), "*")):
+            cause = "wrong_factor" if term.role == "constant" else "missing_mean" if sign == "/" else "mean_twice"
+            total = binary(binary(before, op, parsed(term.text)), node.op, node.value)
+            made = ast.copy_location(ast.Assign([node.target], total), node)
+            yield Proposal(made, cause, 0.2 if term.role == "size" else 0.5, f"{sign} {term.text} before")
+
+
 def _turned(site: Site) -> Iterator[Proposal]:
     """(a * t).T for a.T: what is handed through a gate or a mask before it meets a weight."""
     for term in site.reach.plain:

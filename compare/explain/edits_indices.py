@@ -48,6 +48,9 @@ def index(site: Site) -> Iterator[Proposal]:
         if isinstance(node.ctx, ast.Load):
             yield Proposal(node.value, "", 1.0, "no index")
             order = site.reach.whole.get(ast.unparse(inner))
+            if isinstance(node.value, ast.Attribute) and node.value.attr == "shape":
+                several = (t.text for t in site.reach.sizes if "//" in t.text)
+                yield from (Proposal(parsed(text), "wrong_count", 0.0, f"counts {text}") for text in several)
             if order is None or order.ndim == 1:
                 inverse = call(parsed("torch.argsort"), inner)
                 yield Proposal(_subscript(node, inverse), "", 0.6, "inverse")

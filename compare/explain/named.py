@@ -21,6 +21,7 @@ ALIKE = 1e-9  # relative: two values are the same formula, for the purpose of re
 PACKED = 6  # numbers in a tuple that have a name by their place
 GLANCE = 4  # entries that tell most functions apart
 LISTED = 40  # entries of a list that is looked into
+TELLING = 8  # entries that are in one order in two arrays by chance seldom enough
 PRODUCTS = 400  # products of two matrices that are looked at
 
 
@@ -202,8 +203,8 @@ class Named:
             return False
         if (z, a) not in self._pairs:
             kinds = (ACTIVATIONS[name].function(pre) for name in ("sigmoid", "tanh", "relu", "exp"))
-            self._pairs[z, a] = not torch.equal(pre, out) and any(
-                torch.allclose(value, out, rtol=ALIKE, atol=1e-300) for value in kinds
+            self._pairs[z, a] = not torch.equal(pre, out) and (
+                any(torch.allclose(value, out, rtol=ALIKE, atol=1e-300) for value in kinds) or _rises(pre, out)
             )
         return self._pairs[z, a]
 
@@ -221,6 +222,16 @@ def _numpy(value: Any) -> bool:
     if isinstance(value, Mapping):
         value = list(itertools.islice(value.values(), 1))
     return isinstance(value, np.ndarray) or (isinstance(value, list | tuple) and any(map(_numpy, value[:1])))
+
+
+def _rises(z: Tensor, a: Tensor) -> bool:
+    """Whether a is the larger the larger z is, and no straight line: a function of it, whichever."""
+    order = z.reshape(-1).argsort()
+    x, y = z.reshape(-1)[order], a.reshape(-1)[order]
+    if len(x) < TELLING or bool((y.diff() < 0).any()) or float(y[0]) == float(y[-1]):
+        return False
+    line = y[0] + (x - x[0]) * (y[-1] - y[0]) / (x[-1] - x[0])
+    return not torch.allclose(y, line, rtol=ALIKE)
 
 
 def _near(a: Tensor, b: Tensor) -> bool:

@@ -25,7 +25,9 @@ def in_numpy(new: Any, arrays: Collection[str], numpy: str = "np") -> Any:
 
 def _to_be_spelt(new: ast.AST) -> bool:
     return any(
-        (isinstance(n, ast.Name) and n.id in ("torch", "np")) or (isinstance(n, ast.keyword) and n.arg == "keepdim")
+        (isinstance(n, ast.Name) and n.id in ("torch", "np"))
+        or (isinstance(n, ast.keyword) and n.arg == "keepdim")
+        or (isinstance(n, ast.Attribute) and n.attr == "numel")
         for n in ast.walk(new)
     )
 
@@ -59,6 +61,8 @@ class _InNumpy(ast.NodeTransformer):
             )
             made: ast.AST = ast.copy_location(formula, node)
             return made
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "numel":
+            return ast.copy_location(ast.Attribute(self.visit(node.func.value), "size", ast.Load()), node)
         return self.generic_visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:

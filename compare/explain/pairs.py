@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 
 from compare.explain.shown import Shown
 
@@ -36,6 +37,15 @@ def opposite(lines: list[Shown], second: str) -> bool:
     op, factor = new[0], new[2:].partition(" @ ")[0]
     undoes = (f"* {factor}", f"{factor} * ") if op == "/" else (f"/ {factor}",)
     return any(line.new.count(text) > line.old.count(text) for line in lines for text in undoes)
+
+
+def undone(first: str, second: str, value: Callable[[str], float | None]) -> bool:
+    """Whether one edit multiplies by a number that the other divides by under another name, such as m and len(x)."""
+    (put, one), (again, other) = (key.partition(": ")[::2] for key in (first, second))
+    if not put == again == "put a factor in" or {one[:1], other[:1]} != {"*", "/"}:
+        return False
+    factor = value(one[2:].partition(" @ ")[0])
+    return factor is not None and factor == value(other[2:].partition(" @ ")[0])
 
 
 def joined(first: str, second: str, lines: list[Shown]) -> str:

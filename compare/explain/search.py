@@ -13,7 +13,7 @@ from torch import Tensor
 
 from compare.explain.candidate import Candidate, Elsewhere
 from compare.explain.candidates import Candidates
-from compare.explain.pairs import MOVED, joined, merged, moved, opposite
+from compare.explain.pairs import MOVED, joined, merged, moved, opposite, undone
 from compare.explain.refused import cancels, vanishes
 from compare.explain.shown import Shown, shown
 from compare.explain.trial import RESULT, compiled, gradient
@@ -63,7 +63,11 @@ class Search(Candidates):
                 second.facts = self.facts
                 before = shown(first.changes, self.trial)
                 found = second._round(time.monotonic() + share, [], pair=True)
-                found = [each for each in found if not opposite(before, each.key)]
+                found = [
+                    each
+                    for each in found
+                    if not opposite(before, each.key) and not undone(first.kind, each.key, self._number)
+                ]
             self.tried += second.tried
             if found:
                 for each in found:
@@ -115,6 +119,13 @@ class Search(Candidates):
         batches = self.batches(like)
         while not found and (batch := next(batches, None)) is not None:
             yield from batch
+
+    def _number(self, text: str) -> float | None:
+        """The number that an expression is where the program ends; None where it is none."""
+        try:
+            return float(eval(text, dict(self.snapshots[-1])))
+        except Exception:  # a name of another layer, an array
+            return None
 
     def every(self, snapshots: list[dict[str, Any]]) -> list[Candidate]:
         """Every single edit of the statements that feed the target, whatever it does."""
