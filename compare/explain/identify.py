@@ -12,7 +12,7 @@ from compare.explain.formulas import Formulas
 from compare.explain.named import tensor
 from compare.explain.numbers import Candidate, OutOfTime, multiple, rounded_to, same
 from compare.explain.observe import Observation, alike
-from compare.explain.paths import contributions
+from compare.explain.paths import contributions, within_function
 
 PARTLY = 4  # the stage of what is right in some entries only
 
@@ -71,7 +71,10 @@ def forgotten_path(observations: Sequence[Observation], target: str) -> Finding 
         here = {each.key: each.says for each in numbers.paths() if each.cause == "missing_path"}
         common = set(here) if common is None else common & set(here)
         words = next((here[key] for key in sorted(common)), "")
-    return Finding("missing_path", words) if common else None
+    if not common:
+        return None
+    one_function = all(within_function(seen.graph, target) for seen in observations)
+    return Finding("wrong_activation_derivative" if one_function else "missing_path", words)
 
 
 def of_the_penalty(observations: Sequence[Observation], target: str) -> str:

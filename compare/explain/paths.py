@@ -11,6 +11,10 @@ from torch import Tensor
 
 from compare.check.hooks import Graph
 
+ELEMENTWISE = frozenset(
+    """Abs Add Clamp ClampMax ClampMin Cos Div Elu Erf Exp Expm1 Gelu LeakyRelu Log Log1P LogSigmoid Mul Neg Pow
+    Reciprocal Relu Rsqrt Sigmoid Silu Sin Softplus Sqrt Sub Tanh Where""".split()
+)
 NODES = 20_000  # of a graph that is walked
 FLOWING = 200_000  # numbers that are kept of what flows through a graph
 
@@ -65,6 +69,36 @@ def contributions(graph: Graph, target: str, deltas: Mapping[str, Tensor]) -> li
         for handle in handles:
             handle.remove()
     return [each for each in found if each[0].shape == tensor.shape]
+
+
+def within_function(graph: Graph, target: str) -> bool:
+    """Whether a product or quotient of the target with itself is part of one elementwise function, as in x / (1 + |x|).
+
+    What is forgotten there is no path between quantities, but a term of the function's derivative.
+    """
+    place = node_of(graph.quantities[target])
+    named = {node_of(tensor) for tensor in graph.quantities.values()} - {place}
+    uses = {node for node in makers(graph.J) if place in {after for after, _ in node.next_functions}}
+    return any(uses <= _of_one(node, place, named) for node in named)
+
+
+def _of_one(made: Any, place: Any, named: set[Any]) -> set[Any]:
+    """The nodes by which one is computed from a place alone, entry by entry, if it is multiplied by itself there."""
+    waiting: list[Any] = [made]
+    seen: set[Any] = set()
+    product = False
+    while waiting:
+        node = waiting.pop()
+        if node is None or node is place or node in seen:
+            continue
+        kind = node.name().partition("Backward")[0]
+        if kind not in ELEMENTWISE or (node in named and node is not made):
+            return set()
+        seen.add(node)
+        before = [after for after, _ in node.next_functions if after is not None]
+        product = product or (kind in ("Mul", "Div") and len(before) == 2)
+        waiting += before
+    return seen if product else set()
 
 
 def flowing(graph: Graph, deltas: Mapping[str, Tensor]) -> list[Tensor]:
