@@ -30,5 +30,5 @@ def assert_told(mistake):
     """That a mistake is told: of (forward, backward, inputs) the step, its cause, and what the repair holds."""
     forward, backward, inputs, step, cause, held = mistake
     name, named, repair = told(forward, backward, inputs)
-    assert (name, named) == (step, cause)
+    assert (name, named) == (step, cause), (name, named, repair)
     assert held in repair

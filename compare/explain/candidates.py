@@ -48,6 +48,7 @@ EDITED = tuple({kind for edit in EDITS for kind in edit.pattern})
 BANDS = (0.0, 2.0, 2.5, math.inf)  # costs of edits: those of one band are looked for everywhere before the next
 PER_SITE = 100  # candidates, about
 MOST = 40_000  # candidates of one step
+LOOKING = 0.4  # share of the time for likelier ones, once something came right, in which they are looked for
 REPEATED = 24  # places where one edit applies, beyond which it is not tried at all of them at once
 
 
@@ -78,6 +79,7 @@ class Candidates:
         self.after: dict[str, Tensor] = {}  # what steps that are right have to give once this one is
         self.affordable = math.inf  # candidates for which there is time: of more, those at suspects come first
         self.until = math.inf  # by time.monotonic(): no further edits are proposed
+        self.latest = math.inf  # by time.monotonic(): when looking ends, as known by now
         self.flowing: list[Tensor] = []  # the gradients that the forward's graph has on its edges
         self.off: list[Tensor] = []  # the gradients that are given wrong
         self.hint: Shown | None = None  # the first line that makes no gradient of the graph out of those that are
@@ -100,7 +102,8 @@ class Candidates:
         later: list[Candidate] = []
         until = self.until
         for ranks, share in (((SUSPECT,), 0.4), ((FEEDS,), 0.7), ((OPEN, SETTLED), 1.0)):
-            self.until = time.monotonic() + share * (until - time.monotonic())
+            now = time.monotonic()
+            self.until = now + min(share * (until - now), LOOKING * (self.latest - now))
             some = [site for site in sites if site[3] in ranks]
             first: list[Candidate] = []
             for candidate in itertools.islice(self._proposals(some), MOST):

@@ -137,6 +137,8 @@ def _cause(site: Site, term: Term, op: str) -> str:
             return "wrong_count" if _divisor(site) > 1 else "missing_mean"
         return "mean_twice"
     if term.role in ("number", "constant"):
+        if (op == "/") != site.divides and "[" in term.text and term.text in site.reach.counts:
+            return "missing_mean"  # the entry of a table of counts
         divides = term.role == "number" and (op == "/") != site.divides
         if divides and site.reach.counts_too_few(term.value):
             return "wrong_count"

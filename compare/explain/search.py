@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +102,7 @@ class Search(Candidates):
             if pair and position > 2000:
                 break
             general = [cost for cost, each in found if each.general]
-            if general and (len(general) >= ENOUGH or candidate.cost > general[0] + WINDOW):
+            if len(general) >= ENOUGH:
                 break
             self.tried += 1
             repaired = self._attempt(candidate)
@@ -111,14 +112,20 @@ class Search(Candidates):
                     deadline = min(deadline, now + max(LONGER, 0.3 * (now - started)))
                 elif not found:  # by chance, or sizes are numbers in this backward: one that is general may yet come
                     deadline = min(deadline, now + max(LONGER, now - started))
+                self.latest = deadline
                 found.append((candidate.cost, repaired))
-        found.sort(key=lambda each: not each[1].general)
+        found.sort(key=lambda each: (not each[1].general, each[0]))
         return [each for _, each in found][: 2 * ENOUGH]
 
-    def _until_found(self, like: list[str], found: Sequence[Any]) -> Iterator[Candidate]:
-        batches = self.batches(like)
-        while not found and (batch := next(batches, None)) is not None:
-            yield from batch
+    def _until_found(self, like: list[str], found: Sequence[tuple[float, Found]]) -> Iterator[Candidate]:
+        """The candidates, batch by batch; once one came right, those that are about as likely, then likelier ones."""
+        for batch in self.batches(like):
+            best = min((cost for cost, each in found if each.general), default=math.inf)
+            for candidate in batch:
+                first = next((cost for cost, each in found if each.general), math.inf)
+                if candidate.cost >= best or candidate.cost > first + WINDOW:
+                    break
+                yield candidate
 
     def _number(self, text: str) -> float | None:
         """The number that an expression is where the program ends; None where it is none."""

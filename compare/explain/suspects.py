@@ -52,7 +52,7 @@ class Suspects:
             return SUSPECT  # what is returned for the step itself, maybe another's gradient
         at = _statement(place, statement)
         if place.node is at and _stores(at):
-            return SUSPECT  # whatever is right is lost where it overwrites what was there
+            return SUSPECT  # what is right is lost where it overwrites, or is changed under another name
         handed = self.handed.get(id(at), [])
         if handed and not any(handed):
             return SETTLED
@@ -215,9 +215,10 @@ def _statement(place: Place, top: ast.stmt) -> ast.stmt:
 
 
 def _stores(statement: ast.stmt) -> bool:
-    """Whether a statement changes an entry of an array, or adds to a name."""
+    """Whether a statement changes an entry of an array, adds to a name, or gives an array another name."""
     if isinstance(statement, ast.Assign):
-        return any(isinstance(target, ast.Subscript) for target in statement.targets)
+        stores = any(isinstance(target, ast.Subscript) for target in statement.targets)
+        return stores or isinstance(statement.value, ast.Name)
     return isinstance(statement, ast.AugAssign)
 
 
