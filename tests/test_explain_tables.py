@@ -183,6 +183,30 @@ def counted_as_rows(x, xhat):
     return {"xhat": torch.from_numpy(d), "x": torch.from_numpy(dx)}
 
 
+def stepped_too_early(x, W, V, z1, a1, z2):
+    weights, speed, grads = {"W": W, "V": V}, {"W": 0 * W, "V": 0 * V}, {}
+    delta = 2 * torch.nn.functional.softplus(z2) * torch.sigmoid(z2)
+    for layer, name in ((2, "V"), (1, "W")):
+        grads[f"z{layer}"] = delta
+        grads[name] = (x if layer == 1 else a1).T @ delta
+        speed[name] = 0.9 * speed[name] - 0.1 * grads[name]
+        weights[name] = weights[name] + speed[name]
+        if layer == 2:
+            grads["a1"] = delta @ weights["V"].T
+            delta = grads["a1"] * torch.sigmoid(z1)
+    return grads
+
+
+def hinge(x, W, c):
+    gap = ((x @ W) * c).sum(1)
+    return torch.relu(gap).mean(), {"gap": gap}
+
+
+def averaged_over_the_active(x, W, c, gap):
+    active = (gap > 0).to(gap.dtype)
+    return {"gap": active / active.sum()}
+
+
 NET = drawn(x=(5, 3), W=(3, 4), V=(4, 2))
 HIDDEN = drawn(x=(5, 3), W=(3, 4), c=(5, 4))
 MISTAKES = {
@@ -216,6 +240,8 @@ MISTAKES = {
     "a sum in brackets": (sparse, slope_of_the_sparsity_alone, NET, "z", "order_of_operations", ") * a * (1 - a)"),
     "a term of a function": (softsign, not_squared, HIDDEN, "z", "wrong_activation_derivative", "** 2"),
     "an activation of its own": (elu, fed_with_the_argument, HIDDEN, "z", "derivative_at_wrong_place", "outs[k]"),
+    "an update of a table's": (network, stepped_too_early, NET, "a1", "updated_weight", ""),
+    "how many are active": (hinge, averaged_over_the_active, HIDDEN, "gap", "wrong_count", "active / len("),
     "counts of several axes": (images, counted_as_rows, drawn(x=(3, 2, 2, 4)), "x", "wrong_count", "x.shape[1]"),
 }
 

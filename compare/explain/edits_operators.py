@@ -169,6 +169,8 @@ def drop(site: Site) -> Iterator[Proposal]:
     if isinstance(node.op, ast.Add | ast.Sub):
         for kept, gone in ((node.left, node.right), (node.right, node.left)):
             kept = negative(kept) if kept is node.right and isinstance(node.op, ast.Sub) else kept
+            if isinstance(kept, ast.Subscript) and not isinstance(kept.slice, ast.Constant) and _again(site, kept):
+                continue  # the statement as a whole is left out
             if constant(gone) is not None and isinstance(site.place.parent, ast.Call | ast.Subscript | ast.Slice):
                 looped = isinstance(site.place.parent, ast.Call) and ast.unparse(site.place.parent.func) == "range"
                 yield Proposal(kept, "some_samples" if looped else "wrong_index", 0.3, f"- {ast.unparse(gone)}")
@@ -199,6 +201,12 @@ def drop(site: Site) -> Iterator[Proposal]:
     elif isinstance(node.op, ast.MatMult):
         yield Proposal(node.left, "extra_derivative", 1.0, "@")
         yield Proposal(node.right, "extra_derivative", 1.0, "@")
+
+
+def _again(site: Site, kept: ast.expr) -> bool:
+    """Whether a statement would do nothing but `x[k] = x[k]`."""
+    above = site.place.parent
+    return isinstance(above, ast.Assign) and ast.unparse(above.targets[0]) == ast.unparse(kept)
 
 
 def too_many(site: Site, gone: ast.expr, op: ast.operator) -> str:

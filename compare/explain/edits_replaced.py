@@ -45,6 +45,8 @@ def replaced(site: Site) -> Iterator[Proposal]:
     array = site.array
     if array is None:
         return
+    if array.ndim == 0 and site.under(ast.Div):  # how many are counted, for how many there are
+        yield from (Proposal(parsed(t.text), "wrong_count", -1.8, f"/ {t.text}") for t in reach.sizes)
     above = site.place.parent
     written_to = ast.unparse(above.targets[0]) if isinstance(above, ast.Assign) else ""
     for candidate in (*reach.derivatives, *reach.masks, *reach.plain, *_complements(reach.factors), *reach.written):

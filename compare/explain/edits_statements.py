@@ -7,10 +7,11 @@ import copy
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from compare.explain.edits_operators import too_many
 from compare.explain.edits_places import cause_of_name
-from compare.explain.named import plain
+from compare.explain.named import plain, tensor
 from compare.explain.site import Proposal, Site, penalty, updates
 from compare.explain.syntax import base, call, method, names, negative, parsed
 
@@ -174,7 +175,7 @@ def _keyed(target: ast.expr) -> bool:
 
 def _left_out(site: Site, name: str, node: ast.stmt) -> str:
     """What is wrong with a statement that does not belong there, by what it does to what is its own or another's."""
-    if name in site.reach.inputs or updates(node):
+    if name in site.reach.inputs or updates(node) or _holds_input(site, node):
         return "updated_weight"
     if isinstance(getattr(node, "target", None), ast.Subscript):
         return "special_case"
@@ -185,6 +186,14 @@ def _left_out(site: Site, name: str, node: ast.stmt) -> str:
     if isinstance(node.op, ast.Add | ast.Sub):
         return "wrong_l2" if penalty(node.value, site.reach) else "path_twice"
     return too_many(site, node.value, node.op)
+
+
+def _holds_input(site: Site, node: ast.stmt) -> bool:
+    """Whether what a statement assigns to held an input's values before, as an entry of a table of weights does."""
+    target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+    before = tensor(site.evaluated(parsed(ast.unparse(target)))) if target is not None else None
+    inputs = [site.reach.tensors[n] for n in site.reach.inputs if n in site.reach.tensors]
+    return before is not None and before.numel() > 1 and any(torch.equal(before, value) for value in inputs)
 
 
 def copied(site: Site) -> Iterator[Proposal]:
