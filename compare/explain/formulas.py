@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compare.explain.activations import ACTIVATIONS
-from compare.explain.named import spreads
+from compare.explain.named import counts, spreads
 from compare.explain.numbers import Candidate, multiple, same
 from compare.explain.observe import CLOSE, alike
 from compare.explain.uses import Uses
@@ -44,10 +44,16 @@ class Formulas(Uses):
                 continue
             fits.append((text, value, role))
             if self.right(given * value):
-                yield Candidate(f"* {text}", self._left_out(role, text), f"multiply it by {text}")
+                if "'(" not in text or text.endswith(f"({self.target})"):  # else it is another's derivative
+                    yield Candidate(f"* {text}", self._left_out(role, text), f"multiply it by {text}")
             elif alike(self.expected * value, given) and bool((value != 0).all()):
-                yield Candidate(f"/ {text}", "extra_derivative", f"leave out the factor {text}")
+                cause = "missing_mean" if counts(value) else "extra_derivative"
+                verb = "divide it by" if counts(value) else "leave out the factor"
+                yield Candidate(f"/ {text}", cause, f"{verb} {text}")
         slopes = [f for f in fits if f[2] in ("derivative", "complement", "mask", "tensor")][:40]
+        off = (given - self.expected).abs() > 1e-9 * self.expected.abs().max()
+        if not bool((self.expected * given)[off].any()):
+            return  # entries that are zero or should be: any factor that is zero there would do
         for (n, _, _), (k, _, role) in _pairs(slopes, self.expected, given):
             yield Candidate(f"{n} -> {k}", self._exchanged(n, k, role), f"{k} belongs where {n} stands")
 
@@ -73,6 +79,9 @@ class Formulas(Uses):
         second = {n for n in self.reach.tensors if n in new}
         if role == "mask":
             return "wrong_mask"
+        own = {f"{function}'({a})" for a, (function, z) in self.reach.activations.items() if z == self.target}
+        if old in own:
+            return "derivative_at_wrong_place"
         shape_of = {text.replace(n, "_") for text in (old,) for n in first}
         if role == "derivative" or self.target not in self.reach.inputs:
             if shape_of & {new.replace(n, "_") for n in second} and first != second:

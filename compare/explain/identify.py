@@ -64,17 +64,16 @@ def forgotten_path(observations: Sequence[Observation], target: str) -> Finding 
     """The mistake of a gradient that is exactly what some of the uses of its quantity send back, not all of them."""
     telling = [numbers for seen in observations if (numbers := Formulas(seen, target)).tells]
     common: set[str] | None = None
-    words = ""
+    told: Candidate | None = None
     for numbers in telling:
         if numbers.given is not None and multiple(numbers.expected, numbers.given.double()) is not None:
             return None  # one number tells as much
-        here = {each.key: each.says for each in numbers.paths() if each.cause == "missing_path"}
+        here = {each.key: each for each in numbers.paths() if each.cause in ("missing_path", "overwritten")}
         common = set(here) if common is None else common & set(here)
-        words = next((here[key] for key in sorted(common)), "")
-    if not common:
+        told = next((here[key] for key in sorted(common)), told)
+    if not common or told is None:
         return None
-    one_function = all(within_function(seen.graph, target) for seen in observations)
-    return Finding("wrong_activation_derivative" if one_function else "missing_path", words)
+    return Finding(_of_uses(told.cause, observations, target), told.says)
 
 
 def of_the_penalty(observations: Sequence[Observation], target: str) -> str:
@@ -142,5 +141,12 @@ def identify(observations: Sequence[Observation], target: str, until: float = ma
             if not common:
                 break
         if common:
-            return Finding(common[0].cause, common[0].says)
+            return Finding(_of_uses(common[0].cause, observations, target), common[0].says)
     return None
+
+
+def _of_uses(cause: str, observations: Sequence[Observation], target: str) -> str:
+    """A path left out or counted twice is a term of a derivative, where the uses are those of one function."""
+    uses = cause in ("missing_path", "path_twice")
+    of_one = uses and all(within_function(seen.graph, target) for seen in observations)
+    return "wrong_activation_derivative" if of_one else cause

@@ -17,6 +17,7 @@ from compare.explain.observe import Observation, alike
 from compare.explain.reach import Reach
 
 DISTINCT = 2  # values within the bounds that something is clipped to
+ROUNDED = 1e-3  # relative: a factor so near to 1 is no factor that somebody forgot
 COUNTED = 12  # entries in a window, or along an axis, that a mistake of counting is recognised from
 NUMBERS = (2.0, 0.5, 3.0, 4.0, 0.25, 1 / 3, 1.5, 2 / 3, 6.0, 10.0)
 
@@ -124,7 +125,9 @@ class Numbers:
                 yield Candidate(f"* {number:g}", "wrong_factor", f"multiply it by {number:g}")
         for text, value in sizes.items():
             if same(ratio, 1 / value):
-                yield Candidate(f"/ {text}", "missing_mean", f"divide it by {text} = {value:g}")
+                several = any(same(value * other, a) for other in sizes.values() for a in self.seen.averages)
+                cause = "wrong_count" if several and self._plain(ratio) else "missing_mean"
+                yield Candidate(f"/ {text}", cause, f"divide it by {text} = {value:g}")
             if same(ratio, value):
                 yield Candidate(f"* {text}", "mean_twice", f"multiply it by {text} = {value:g}")
         for text, value in penalised.items():
@@ -199,7 +202,8 @@ class Numbers:
                 words = f"its entries stand in another order: here it is reshape{dims}.permute{order} of what is given"
                 yield Candidate("parted", "missing_transpose", words)
             yield Candidate("places", "unknown", "every entry is right, but they stand in the wrong places")
-        elif bool((off == (cut | let)).all()) and bool(let.any()):  # what is only cut may be a path that is forgotten
+        elif bool((off == (cut | let)).all()) and bool(let.any()) and self.target not in self.seen.inputs:
+            # what is only cut may be a path that is forgotten; of a parameter, what goes to another entry
             yield Candidate(
                 "mask", "wrong_mask", "what is not zero is right; another mask has to say which entries are passed"
             )
@@ -207,6 +211,8 @@ class Numbers:
             ratio = (self.expected / given)[off]
             if bool(((ratio - ratio[0]).abs() <= 1e-7 * ratio[0].abs()).all()):
                 number = float(ratio[0])
+                if abs(number - 1) < ROUNDED:
+                    return
                 if same(number, -1.0):
                     yield Candidate("some signs", "sign", "turn its sign where it is wrong; elsewhere it is right")
                 else:

@@ -72,7 +72,7 @@ def contributions(graph: Graph, target: str, deltas: Mapping[str, Tensor]) -> li
 
 
 def within_function(graph: Graph, target: str) -> bool:
-    """Whether a product or quotient of the target with itself is part of one elementwise function, as in x / (1 + |x|).
+    """Whether the target meets itself in one elementwise function, in a product, quotient or `where`: x / (1 + |x|).
 
     What is forgotten there is no path between quantities, but a term of the function's derivative.
     """
@@ -83,7 +83,7 @@ def within_function(graph: Graph, target: str) -> bool:
 
 
 def _of_one(made: Any, place: Any, named: set[Any]) -> set[Any]:
-    """The nodes by which one is computed from a place alone, entry by entry, if it is multiplied by itself there."""
+    """The nodes by which one is computed from a place alone, entry by entry, if it meets itself there."""
     waiting: list[Any] = [made]
     seen: set[Any] = set()
     product = False
@@ -96,7 +96,7 @@ def _of_one(made: Any, place: Any, named: set[Any]) -> set[Any]:
             return set()
         seen.add(node)
         before = [after for after, _ in node.next_functions if after is not None]
-        product = product or (kind in ("Mul", "Div") and len(before) == 2)
+        product = product or (kind in ("Mul", "Div", "Where") and len(before) == 2)
         waiting += before
     return seen if product else set()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import torch
@@ -14,6 +14,7 @@ from compare.explain.observe import CLOSE, alike
 from compare.explain.paths import contributions
 
 TIMES = (2.0, 3.0, 4.0, 0.5)  # how often a contribution may be counted
+ALONG_AXIS = ("softmax", "logsoftmax", "logsumexp", "sum", "mean", "cumsum")
 MOST_USES = 40  # of one quantity that are told apart
 
 
@@ -50,11 +51,14 @@ class Uses(Numbers):
             elif alike(-self.error, part):
                 yield Candidate(f"twice {index}", "path_twice", f"take the gradient of {which} out once")
             elif alike(self.given, part) and not decays:
-                yield Candidate(f"only {index}", "missing_path", f"only {which} counts; add the others")
-                yield Candidate(f"only {index - len(parts)}", "missing_path", f"only {which} counts; add the others")
+                kind = "overwritten" if self._steps([operation for _, operation in parts]) else "missing_path"
+                yield Candidate(f"only {index}", kind, f"only {which} counts; add the others")
+                yield Candidate(f"only {index - len(parts)}", kind, f"only {which} counts; add the others")
             elif self._several(part) and not self._cut_out and (times := self._times(part)) is not None:
                 words = f"it is {times:.3g} times the gradient of {which[:-1]}; add the others, as often as each counts"
-                yield Candidate(f"only {index} times {times:.3g}", "missing_path", words)
+                one_axis = times == len(parts) and operation in ALONG_AXIS  # for all of them, the axis of this one
+                cause = "wrong_axis" if one_axis else "missing_path"
+                yield Candidate(f"only {index} times {times:.3g}", cause, words)
         yield from self._counted([part for part, _ in parts])
 
     def _counted(self, parts: list[Tensor]) -> Iterator[Candidate]:
@@ -75,6 +79,10 @@ class Uses(Numbers):
             cause, words = ("missing_path", "are left out") if counts[0] == 0 else ("path_twice", "are counted twice")
             some = int((whole != 1).sum())
             yield Candidate(f"several {cause}", cause, f"{some} of the {len(parts)} uses of {self.target} {words}")
+
+    def _steps(self, operations: Sequence[str]) -> bool:
+        """Whether the uses are those of a parameter in the steps of a loop: the last to be stored is what is left."""
+        return self.target in self.seen.inputs and len(operations) > 2 and len(set(operations)) == 1
 
     @cached_property
     def _cut_out(self) -> bool:
