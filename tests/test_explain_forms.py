@@ -165,7 +165,7 @@ def reshaped_without_exchange(x, c):
         (standardised, variance_that_divides_by_one_less, SPREAD, "wrong_count", "x.var(0, correction=0)"),
         (unbiased, mean_for_the_unbiased_sum, SPREAD, "wrong_count", "(c * n).sum(0) / (len(x) - 1)"),
         (dropout, share_that_is_kept_forgotten, DROPPED, "wrong_factor", "/ KEEP"),
-        (pooled, one_side_of_the_average, POOLED, "wrong_count", "/ x.shape[1]"),
+        (pooled, one_side_of_the_average, POOLED, "wrong_count", "x.numel() // x.shape[0]"),
         (penalised, penalty_added_again, PENALISED, "wrong_l2", "(left out)"),
         (penalised, divided_behind, PENALISED, "mean_twice", "(left out)"),
         (elastic, absolute_value_without_its_sign, PENALISED, "missing_factor", "EPS * torch.sign(W)"),

@@ -89,6 +89,12 @@ def with_while(x, y, W3, a2, z3):
     return gradients(x, y, W3, a2, z3)
 
 
+def waiting(x, y, W3, a2, z3):
+    while len(x):
+        x = x[1:]
+    return gradients(x, y, W3, a2, z3)
+
+
 def with_try(x, y, W3, a2, z3):
     try:
         return gradients(x, y, W3, a2, z3)
@@ -199,7 +205,7 @@ IMPURE = [
     changes_a_global,
     deletes,
     imports,
-    with_while,
+    waiting,
     with_try,
     with_walrus,
     Network().backward,

@@ -225,10 +225,13 @@ def _numpy(value: Any) -> bool:
 
 
 def _rises(z: Tensor, a: Tensor) -> bool:
-    """Whether a is the larger the larger z is, and no straight line: a function of it, whichever."""
+    """Whether a is the larger the larger z is, and no straight line: a function of it, whichever.
+
+    Two activations of one argument rise together too; what leaves their range is an argument.
+    """
     order = z.reshape(-1).argsort()
     x, y = z.reshape(-1)[order], a.reshape(-1)[order]
-    if len(x) < TELLING or bool((y.diff() < 0).any()) or float(y[0]) == float(y[-1]):
+    if len(x) < TELLING or float(x.abs().max()) <= 1 or bool((y.diff() < 0).any()) or float(y[0]) == float(y[-1]):
         return False
     line = y[0] + (x - x[0]) * (y[-1] - y[0]) / (x[-1] - x[0])
     return not torch.allclose(y, line, rtol=ALIKE)

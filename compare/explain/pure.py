@@ -114,6 +114,8 @@ def impure(function: ast.stmt, context: str = "") -> str:
     for node in ast.walk(function):
         if isinstance(node, ast.stmt) and not isinstance(node, STATEMENTS):
             return f"line {node.lineno}: {type(node).__name__.lower()} statements are not followed"
+        if isinstance(node, ast.While) and not _counts(node):
+            return f"line {node.lineno}: a while statement that does not count is not followed"
         if isinstance(node, REFUSED):
             return f"line {getattr(node, 'lineno', 0)}: {type(node).__name__.lower()} is not followed"
         if isinstance(node, ast.FunctionDef) and node.decorator_list:
@@ -129,6 +131,13 @@ def impure(function: ast.stmt, context: str = "") -> str:
         if isinstance(node, ast.Name) and node.id.startswith("__"):
             return f"line {node.lineno}: {node.id} is not followed"
     return ""
+
+
+def _counts(loop: ast.While) -> bool:
+    """Whether a loop compares a name that each of its rounds adds to: `while k >= 0: ...; k -= 1`."""
+    compared = {n.id for n in ast.walk(loop.test) if isinstance(n, ast.Name) and isinstance(loop.test, ast.Compare)}
+    counted = (s.target for s in loop.body if isinstance(s, ast.AugAssign) and isinstance(s.value, ast.Constant))
+    return any(isinstance(target, ast.Name) and target.id in compared for target in counted)
 
 
 def _no_grad(node: ast.expr) -> bool:
