@@ -202,8 +202,7 @@ class Numbers:
                 words = f"its entries stand in another order: here it is reshape{dims}.permute{order} of what is given"
                 yield Candidate("parted", "missing_transpose", words)
             yield Candidate("places", "unknown", "every entry is right, but they stand in the wrong places")
-        elif bool((off == (cut | let)).all()) and bool(let.any()) and self.target not in self.seen.inputs:
-            # what is only cut may be a path that is forgotten; of a parameter, what goes to another entry
+        elif bool((off == (cut | let)).all()) and bool(let.any()):  # what is only cut may be a path that is forgotten
             yield Candidate(
                 "mask", "wrong_mask", "what is not zero is right; another mask has to say which entries are passed"
             )
