@@ -197,6 +197,21 @@ def stepped_too_early(x, W, V, z1, a1, z2):
     return grads
 
 
+def residual(x, Ws):
+    h1 = x + torch.tanh(x @ Ws[0])
+    h2 = h1 + torch.tanh(h1 @ Ws[1])
+    return h2.square().sum(), {"h1": h1, "h2": h2}
+
+
+def handed_on_through_the_blocks_alone(x, Ws, h1, h2):
+    states, grads, dh = [x, h1], {}, 2 * h2
+    for k in (1, 0):
+        grads[f"h{k + 1}"] = dh
+        dz = dh * (1 - torch.tanh(states[k] @ Ws[k]) ** 2)
+        dh = dz @ Ws[k].T
+    return grads | {"x": dh}
+
+
 def hinge(x, W, c):
     gap = ((x @ W) * c).sum(1)
     return torch.relu(gap).mean(), {"gap": gap}
@@ -241,6 +256,14 @@ MISTAKES = {
     "a term of a function": (softsign, not_squared, HIDDEN, "z", "wrong_activation_derivative", "** 2"),
     "an activation of its own": (elu, fed_with_the_argument, HIDDEN, "z", "derivative_at_wrong_place", "outs[k]"),
     "an update of a table's": (network, stepped_too_early, NET, "a1", "updated_weight", ""),
+    "a path beside the blocks": (
+        residual,
+        handed_on_through_the_blocks_alone,
+        drawn(x=(5, 4), Ws=(2, 4, 4)),
+        "h1",
+        "missing_path",
+        "dh = dh + dz @ Ws[k].T",
+    ),
     "how many are active": (hinge, averaged_over_the_active, HIDDEN, "gap", "wrong_count", "active / len("),
     "counts of several axes": (images, counted_as_rows, drawn(x=(3, 2, 2, 4)), "x", "wrong_count", "x.shape[1]"),
 }

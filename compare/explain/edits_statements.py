@@ -30,13 +30,14 @@ def accumulate(site: Site) -> Iterator[Proposal]:
         if isinstance(target, ast.Subscript) and _whole(node.value, base(target)):
             yield Proposal(added, "special_case", 1.6, "= += own")  # made from all entries: it adds nothing up
             return
-        yield Proposal(added, "overwritten", 0.0 if site.inside(ast.For) else 0.6, "= +=")
+        lost = "missing_path" if isinstance(target, ast.Name) and _made_of(site, target.id) else "overwritten"
+        yield Proposal(added, lost, 0.0 if site.inside(ast.For) else 0.6, "= +=")
         if isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Constant | ast.Slice):
             yield Proposal(_all_added(site, target, node.value), "overwritten", 0.8, "index_put_")
         if isinstance(target, ast.Name | ast.Subscript):
             total = ast.copy_location(ast.BinOp(parsed(ast.unparse(target)), ast.Add(), node.value), node.value)
             again = ast.Assign([target], total)
-            yield Proposal(ast.copy_location(again, node), "overwritten", 0.7, "= x +")
+            yield Proposal(ast.copy_location(again, node), lost, 0.7, "= x +")
         if isinstance(target, ast.Subscript) and site.inside(ast.For) and not isinstance(target.slice, ast.Tuple):
             before = method(target.value, "get", target.slice, parsed("0"))
             total = ast.copy_location(ast.BinOp(before, ast.Add(), node.value), node.value)
@@ -57,6 +58,22 @@ def _added_to(value: ast.expr, name: str) -> ast.expr | None:
     if not (isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add) and isinstance(value.left, ast.Name)):
         return None
     return value.right if value.left.id == name and name not in names(value.right) else None
+
+
+def _made_of(site: Site, name: str) -> bool:
+    """Whether what a statement assigns to a name is computed from what the name held, as a delta is handed on.
+
+    What was there is not lost then: where it belongs to the sum as well, it is a path beside that one.
+    """
+    block = next((a for a in reversed(site.place.above) if isinstance(a, ast.For | ast.While)), None)
+    beside = ast.walk(block) if block is not None else getattr(site.place.above[0], "siblings", ())
+    made = [(base(s.targets[0]), names(s.value)) for s in beside if isinstance(s, ast.Assign) and s is not site.node]
+    reads: set[str] = set()
+    more = names(site.node.value)
+    while more - reads:
+        reads |= more
+        more = {n for target, read in made if target in reads for n in read}
+    return name in reads
 
 
 def _used_after(site: Site, name: str) -> bool:
