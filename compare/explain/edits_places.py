@@ -160,7 +160,8 @@ def cause_of_name(site: Site, old: str, new: str) -> str:
         return "wrong_layer"
     if relation == "step":
         return "derivative_at_wrong_place" if site.in_slope else "wrong_index"
-    if plain(new) in reach.inputs and plain(old) not in reach.quantities and _updated(site, old, new):
+    own = plain(old) == plain(new) or plain(old) not in reach.quantities  # params["W"] for W
+    if plain(new) in reach.inputs and own and _updated(site, old, new):
         return "updated_weight"
     return "modified_in_place" if _copied(site, old, new) else "wrong_operand"
 
@@ -173,7 +174,7 @@ def _copied(site: Site, old: str, new: str) -> bool:
 
 
 def _updated(site: Site, old: str, new: str) -> bool:
-    """Whether the statement that made `old` subtracts from `new`."""
+    """Whether the statement that made `old` subtracts from `new`, or from what `old` was."""
     top = site.place.above[0]
     statements = getattr(top, "siblings", [])
     return any(
@@ -181,7 +182,7 @@ def _updated(site: Site, old: str, new: str) -> bool:
         and ast.unparse(s.targets[0]) == old
         and isinstance(s.value, ast.BinOp)
         and isinstance(s.value.op, ast.Sub)
-        and ast.unparse(s.value.left) == new
+        and ast.unparse(s.value.left) in (old, new)
         for s in statements
     )
 
