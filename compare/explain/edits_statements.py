@@ -13,7 +13,7 @@ from compare.explain.edits_operators import too_many
 from compare.explain.edits_places import cause_of_name
 from compare.explain.named import plain, tensor
 from compare.explain.site import Proposal, Site, penalty, updates
-from compare.explain.syntax import base, call, method, names, negative, parsed
+from compare.explain.syntax import base, call, method, names, negative, parsed, targets
 
 
 def accumulate(site: Site) -> Iterator[Proposal]:
@@ -148,7 +148,7 @@ def leave_out(site: Site) -> Iterator[Proposal]:
 def stored(site: Site) -> Iterator[Proposal]:
     """`dW[i] = v` for `db[i] = v`, `grads["W"] = v` for `grads["b"] = v`: what is computed goes somewhere else."""
     node, reach = site.node, site.reach
-    target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+    target = targets(node)[0]
     old = base(target)
     key = target.slice if isinstance(target, ast.Subscript) else None
     if isinstance(target, ast.Subscript) and isinstance(key, ast.Constant) and isinstance(key.value, str):
@@ -207,8 +207,7 @@ def _left_out(site: Site, name: str, node: ast.stmt) -> str:
 
 def _holds_input(site: Site, node: ast.stmt) -> bool:
     """Whether what a statement assigns to held an input's values before, as an entry of a table of weights does."""
-    target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-    before = tensor(site.evaluated(parsed(ast.unparse(target)))) if target is not None else None
+    before = tensor(site.evaluated(parsed(ast.unparse(targets(node)[0]))))
     inputs = [site.reach.tensors[n] for n in site.reach.inputs if n in site.reach.tensors]
     return before is not None and before.numel() > 1 and any(torch.equal(before, value) for value in inputs)
 

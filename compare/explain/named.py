@@ -124,15 +124,16 @@ class Named:
         for name, value in self.tensors.items():
             if plain(name) in self.quantities and value.numel():
                 alike[value.shape].append(name)
+        functions = list(ACTIVATIONS.items())
         for known in alike.values():
             few = torch.stack([self.tensors[n].reshape(-1)[:GLANCE] for n in known])
-            made = torch.stack([activation.function(few) for activation in ACTIVATIONS.values()])
+            made = torch.stack([activation.function(few) for _, activation in functions])
             near = torch.isclose(made[:, :, None], few, rtol=ALIKE, atol=1e-300).all(-1)  # by function, z and a
             for a, z, function in near.permute(2, 1, 0).nonzero().tolist():
-                out, pre, name = known[a], known[z], list(ACTIVATIONS)[function]
+                out, pre, (name, activation) = known[a], known[z], functions[function]
                 if a == z or out in found or out in self.inputs:
                     continue
-                if _near(ACTIVATIONS[name].function(self.tensors[pre]), self.tensors[out]):
+                if _near(activation.function(self.tensors[pre]), self.tensors[out]):
                     found[out] = (name, pre)
         return found
 

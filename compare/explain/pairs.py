@@ -29,23 +29,22 @@ def moved(first: str, second: str) -> bool:
     return put == ("put a term in" if gone[0] == "-" else "put a factor in")
 
 
-def opposite(lines: list[Shown], second: str) -> bool:
-    """Whether one edit multiplies by what the other divides by: nobody forgets both."""
-    put, _, new = second.partition(": ")
+def opposite(lines: list[Shown], first: str, second: str, number: Callable[[str], float | None]) -> bool:
+    """Whether one edit multiplies by what the other divides by: nobody forgets both.
+
+    `number` is what a factor is, so that len(x) and m are one.
+    """
+    (before, factors), (put, new) = (key.partition(": ")[::2] for key in (first, second))
     if put != "put a factor in":
         return False
     op, factor = new[0], new[2:].partition(" @ ")[0]
     undoes = (f"* {factor}", f"{factor} * ") if op == "/" else (f"/ {factor}",)
-    return any(line.new.count(text) > line.old.count(text) for line in lines for text in undoes)
-
-
-def undone(first: str, second: str, value: Callable[[str], float | None]) -> bool:
-    """Whether one edit multiplies by a number that the other divides by under another name, such as m and len(x)."""
-    (put, one), (again, other) = (key.partition(": ")[::2] for key in (first, second))
-    if not put == again == "put a factor in" or {one[:1], other[:1]} != {"*", "/"}:
+    if any(line.new.count(text) > line.old.count(text) for line in lines for text in undoes):
+        return True
+    if before != put or {factors[:1], op} != {"*", "/"}:
         return False
-    factor = value(one[2:].partition(" @ ")[0])
-    return factor is not None and factor == value(other[2:].partition(" @ ")[0])
+    value = number(factor)
+    return value is not None and value == number(factors[2:].partition(" @ ")[0])
 
 
 def joined(first: str, second: str, lines: list[Shown]) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from compare.explain.pure import BUILTINS, MODULES, impure
-from compare.explain.syntax import base
+from compare.explain.syntax import base, targets
 
 MAX_LINES = 2000  # of one function; beyond, its numbers alone are looked at
 MAX_HELPERS = 20
@@ -67,7 +67,7 @@ def read(function: Callable[..., Any], forward: Callable[..., Any] | None = None
     gathered.function(plain, main, context)
     called = [piece for value, piece in reversed(gathered.pieces.values()) if isinstance(value, FunctionType)]
     tables = [piece for value, piece in reversed(gathered.pieces.values()) if not isinstance(value, FunctionType)]
-    constants = _numbers(forward, plain) | gathered.constants
+    constants = _data(forward, plain) | gathered.constants
     return Program(main, (*called, *tables), gathered.modules, constants, context)
 
 
@@ -150,25 +150,27 @@ class _Gathered:
             if value is self.backward:
                 return
             raise_if(value.__name__ != name, f"{name} is another name of {value.__name__}")
-            if (piece := self._new(name, value, _piece)) is not None:
-                self.function(value, piece)
+            if not self._met(name, value):
+                self.function(value, self._added(name, value, _piece(value)))
         elif callable(value) and not isinstance(value, type):
             path = f"{getattr(value, '__module__', None) or 'torch'}.{getattr(value, '__name__', '')}"
             raise_if(path.rpartition(".")[0] not in MODULES, f"{name}() may have side effects")
             _put(self.modules, name, path)
         elif plain_value(value):
             _put(self.constants, name, value)
-        elif (piece := self._new(name, value, lambda _: _table(function, name))) is not None:
+        elif not self._met(name, value):
+            piece = self._added(name, value, _table(function, name))
             self._checked(statement(piece), function.__globals__, function)
 
-    def _new(self, name: str, value: Any, piece: Callable[[Any], Piece]) -> Piece | None:
-        """The source of a function or table that is met for the first time."""
-        if name in self.pieces:
-            raise_if(self.pieces[name][0] is not value, f"two functions are called {name}")
-            return None
+    def _met(self, name: str, value: Any) -> bool:
+        """Whether a function or table is among the pieces already."""
+        raise_if(name in self.pieces and self.pieces[name][0] is not value, f"two functions are called {name}")
+        return name in self.pieces
+
+    def _added(self, name: str, value: Any, piece: Piece) -> Piece:
         raise_if(len(self.pieces) >= MAX_HELPERS, "it calls too many functions")
-        self.pieces[name] = (value, piece(value))
-        return self.pieces[name][1]
+        self.pieces[name] = (value, piece)
+        return piece
 
 
 def _table(function: FunctionType, name: str) -> Piece:
@@ -193,15 +195,14 @@ def _changed(node: ast.stmt) -> set[str]:
     if isinstance(node, ast.Expr):  # `TABLE.update(...)`
         called = node.value.func if isinstance(node.value, ast.Call) else node.value
         return {base(called)} if isinstance(called, ast.Attribute) else set()
-    targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else [getattr(node, "target", None)]
-    return {base(each) for target in targets if target is not None for each in _parts(target)}
+    return {base(each) for target in targets(node) for each in _parts(target)}
 
 
 def _parts(target: ast.expr) -> list[ast.expr]:
     return [p for e in target.elts for p in _parts(e)] if isinstance(target, ast.Tuple | ast.List) else [target]
 
 
-def _numbers(forward: Callable[..., Any] | None, backward: FunctionType) -> dict[str, Any]:
+def _data(forward: Callable[..., Any] | None, backward: FunctionType) -> dict[str, Any]:
     """The data by whose names the forward computes, where the backward could name them as well."""
     if not isinstance(forward, FunctionType):
         return {}

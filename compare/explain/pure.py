@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+from compare.explain.syntax import names
+
 MODULES = frozenset(
     """torch torch.nn.functional torch.linalg torch.special torch.fft torch._C._nn torch._C._linalg torch._C._special
     torch.functional numpy numpy.linalg numpy.fft math""".split()
@@ -135,9 +137,9 @@ def impure(function: ast.stmt, context: str = "") -> str:
 
 def _counts(loop: ast.While) -> bool:
     """Whether a loop compares a name that each of its rounds adds to: `while k >= 0: ...; k -= 1`."""
-    compared = {n.id for n in ast.walk(loop.test) if isinstance(n, ast.Name) and isinstance(loop.test, ast.Compare)}
-    counted = (s.target for s in loop.body if isinstance(s, ast.AugAssign) and isinstance(s.value, ast.Constant))
-    return any(isinstance(target, ast.Name) and target.id in compared for target in counted)
+    added = (s.target for s in loop.body if isinstance(s, ast.AugAssign) and isinstance(s.value, ast.Constant))
+    counted = {target.id for target in added if isinstance(target, ast.Name)}
+    return isinstance(loop.test, ast.Compare) and bool(counted & names(loop.test))
 
 
 def _no_grad(node: ast.expr) -> bool:

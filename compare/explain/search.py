@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compare.explain.candidate import Candidate, Elsewhere
 from compare.explain.candidates import Candidates
-from compare.explain.pairs import MOVED, joined, merged, moved, opposite, undone
+from compare.explain.pairs import MOVED, joined, merged, moved, opposite
 from compare.explain.refused import cancels, vanishes
 from compare.explain.shown import Shown, shown
 from compare.explain.trial import RESULT, compiled, gradient
@@ -64,11 +64,7 @@ class Search(Candidates):
                 second.facts = self.facts
                 before = shown(first.changes, self.trial)
                 found = second._round(time.monotonic() + share, [], pair=True)
-                found = [
-                    each
-                    for each in found
-                    if not opposite(before, each.key) and not undone(first.kind, each.key, self._number)
-                ]
+                found = [each for each in found if not opposite(before, first.kind, each.key, self._number)]
             self.tried += second.tried
             if found:
                 for each in found:
@@ -101,7 +97,7 @@ class Search(Candidates):
                 break
             if pair and position > 2000:
                 break
-            general = [cost for cost, each in found if each.general]
+            general = _general(found)
             if len(general) >= ENOUGH:
                 break
             self.tried += 1
@@ -120,10 +116,10 @@ class Search(Candidates):
     def _until_found(self, like: list[str], found: Sequence[tuple[float, Found]]) -> Iterator[Candidate]:
         """The candidates, batch by batch; once one came right, those that are about as likely, then likelier ones."""
         for batch in self.batches(like):
-            best = min((cost for cost, each in found if each.general), default=math.inf)
+            best = min(_general(found), default=math.inf)
             for candidate in batch:
-                first = next((cost for cost, each in found if each.general), math.inf)
-                if candidate.cost >= best or candidate.cost > first + WINDOW:
+                general = _general(found)
+                if candidate.cost >= best or (general and candidate.cost > general[0] + WINDOW):
                     break
                 yield candidate
 
@@ -208,6 +204,11 @@ class Search(Candidates):
             return 0.0
         error = float((value - self.expected).abs().max())
         return error / self.size if self.size > 0 and error == error else (0.0 if error == 0 else float("inf"))
+
+
+def _general(found: Sequence[tuple[float, Found]]) -> list[float]:
+    """What the repairs cost that hold at other sizes too, in the order in which they were found."""
+    return [cost for cost, each in found if each.general]
 
 
 def near(value: Tensor | None, expected: Tensor, floor: float) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compare.explain.named import tensor
 from compare.explain.reach import Reach
-from compare.explain.syntax import Place, binary, constant, factors_of, names, parsed
+from compare.explain.syntax import Place, binary, constant, factors_of, names, parsed, targets
 
 METHODS = (
     "sum",
@@ -144,8 +144,7 @@ class Site:
     def _assigned(self) -> list[str]:
         """What the statement assigns to."""
         statement = self.place.statement
-        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-        return [ast.unparse(target) for target in targets if target is not None]
+        return [ast.unparse(target) for target in targets(statement)] if statement is not None else []
 
     def fits(self, new: ast.expr) -> bool:
         """Whether the whole expression has a shape that it may have with something else here."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from compare.explain.around import Around
 from compare.explain.named import tensor
 from compare.explain.pure import in_place
-from compare.explain.syntax import Place, base, names
+from compare.explain.syntax import Place, base, names, targets
 
 CLOSE = 1e-9  # relative: nearer than formulas that differ are by chance
 # what made something else of what is right; a part of a sum, and what suspects read that is no gradient; what nothing
@@ -227,7 +227,7 @@ def _assigned(statement: ast.stmt) -> Iterator[tuple[ast.expr | None, ast.expr]]
     value = getattr(statement, "value", None)
     if not isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Return) or value is None:
         return
-    target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+    target = next(iter(targets(statement)), None)
     if isinstance(value, ast.Tuple) and isinstance(target, ast.Tuple) and len(value.elts) == len(target.elts):
         yield from zip(target.elts, value.elts, strict=True)
     elif isinstance(value, ast.Dict | ast.Tuple):

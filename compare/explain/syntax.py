@@ -102,6 +102,13 @@ def base(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
+def targets(statement: ast.stmt) -> list[ast.expr]:
+    """What a statement assigns to, adds to, deletes or loops with."""
+    if isinstance(statement, ast.Assign | ast.Delete):
+        return statement.targets
+    return [statement.target] if isinstance(statement, ast.AugAssign | ast.AnnAssign | ast.For) else []
+
+
 def constant(node: ast.AST | None) -> float | int | None:
     """The number that an expression is, with its sign; None where it is none."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):

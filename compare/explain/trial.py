@@ -78,10 +78,9 @@ class Trial:
         if self.context:  # it is handed nothing else
             values = {n: v for n, v in values.items() if n in self.parameters}
             values[self.context] = SimpleNamespace(**values.get(self.context, {}))
-        outside = dict(self.outside)
-        if self.mutates:
-            outside = {n: own(v) for n, v in outside.items() if n != "__builtins__"} | {"__builtins__": SAFE}
-        inside = outside | {n: v for n, v in values.items() if n not in self.outside or n in self.parameters}
+        inside = self.kept(self.outside) | {
+            n: v for n, v in values.items() if n not in self.outside or n in self.parameters
+        }
         arguments = self.main.args
         if arguments.kwarg is not None:
             inside[arguments.kwarg.arg] = {n: v for n, v in values.items() if n not in self.parameters}
