@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from compare.explain.program import NotReadable, read
+from compare import explain_derivation
+from compare.check.codec import pack
+from compare.explain.program import NotReadable, plain_value, read
 from compare.explain.trial import Trial
+from compare.wire import WireError
 from tests.test_explain_forms import drawn
 from tests.told import assert_told
 
@@ -286,6 +289,31 @@ def of_a_changed_table(z):
 
 def of_a_table_in_itself(z):
     return {"z": z * len(NESTED)}
+
+
+SHARED = [1.0]
+for _ in range(6):
+    SHARED = [SHARED] * 50  # some fifteen thousand million entries, all of them one
+
+
+@pytest.mark.parametrize("value", [SHARED, list(range(200_000)), dict.fromkeys(range(200_000)), NESTED])
+def test_data_of_too_many_entries_are_not_sent(value):
+    assert not plain_value(value)
+
+
+NAMES = np.array(["softplus", "tanh"])
+
+
+def of_names(z):
+    return {"z": 2 * z if NAMES[0] else z}
+
+
+def test_an_array_that_torch_has_no_dtype_for_is_said_so():
+    inputs = {"z": torch.ones(3, dtype=torch.float64)}
+    report = explain_derivation(lambda z: ((z**2).sum() / 3, {}), of_names, inputs)
+    assert report.first_wrong.cause
+    with pytest.raises(WireError, match="NAMES is an array of <U8; convert it to numbers"):
+        pack({"NAMES": NAMES})
 
 
 @pytest.mark.parametrize("backward", [of_a_changed_table, of_a_table_in_itself])

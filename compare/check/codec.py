@@ -46,7 +46,10 @@ def _packed(value: Any, tensors: dict[str, Tensor], path: str) -> Any:
     if isinstance(value, Tensor):
         return {"tensor": _kept(value, tensors)} | _layout(value)
     if isinstance(value, np.ndarray):
-        return {"array": _kept(torch.from_numpy(np.array(value)), tensors)}
+        try:
+            return {"array": _kept(torch.from_numpy(np.array(value)), tensors)}
+        except TypeError:  # objects, strings, dates
+            raise WireError(f"{path or 'the value'} is an array of {value.dtype}; convert it to numbers") from None
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, complex):

@@ -25,6 +25,8 @@ from compare.explain.syntax import base, targets
 MAX_LINES = 2000  # of one function; beyond, its numbers alone are looked at
 MAX_HELPERS = 20
 MAX_DEPTH = 8  # of collections in one another
+MAX_ENTRIES = 100_000  # of collections
+PLAIN = (bool, int, float, str, torch.Tensor, torch.dtype, np.ndarray, np.generic)
 
 
 class NotReadable(ValueError):
@@ -225,14 +227,23 @@ def _library(function: FunctionType) -> bool:
     return (function.__module__ or "").partition(".")[0] in ("torch", "numpy", "math")
 
 
-def plain_value(value: Any, depth: int = 0) -> bool:
-    """Whether a value is data alone, of which each run has a copy: numbers, strings, tensors, collections of them."""
-    if isinstance(value, tuple | list | dict):
-        entries = [*value, *value.values()] if isinstance(value, dict) else value
-        return depth < MAX_DEPTH and all(plain_value(entry, depth + 1) for entry in entries)
-    return value is None or isinstance(
-        value, bool | int | float | str | torch.Tensor | torch.dtype | np.ndarray | np.generic
-    )
+def plain_value(value: Any) -> bool:
+    """Whether a value is data alone, of which each run has a copy: numbers, strings, tensors, collections of them.
+
+    Not of more than `MAX_ENTRIES` in all, nor deeper than `MAX_DEPTH`: one entry may stand for any number of others.
+    """
+    waiting: list[tuple[Any, int]] = [(value, 0)]
+    entries = 0
+    while waiting:
+        each, depth = waiting.pop()
+        if isinstance(each, tuple | list | dict):
+            entries += len(each)
+            if depth >= MAX_DEPTH or entries > MAX_ENTRIES:
+                return False
+            waiting += [(entry, depth + 1) for entry in ([*each, *each.values()] if isinstance(each, dict) else each)]
+        elif each is not None and not isinstance(each, PLAIN):
+            return False
+    return True
 
 
 def _free_names(node: ast.stmt) -> Iterator[str]:
